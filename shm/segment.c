@@ -1,0 +1,100 @@
+/*
+ * Knows how shared memory comes to be: a sealed memfd, mapped whole. Everything else in shm/ sees a
+ * base and a size. The mapping is left out of core dumps, which it would swell.
+ */
+#include "shm/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
+
+size_t
+segment_page(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static bool
+map(struct segment *s, int fd, size_t size)
+{
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+    if (base == MAP_FAILED)
+        return false;
+    madvise(base, size, MADV_DONTDUMP);
+    *s = (struct segment){base, size, fd};
+    return true;
+}
+
+bool
+segment_create(struct segment *s, const char *kind, uint32_t version, size_t size)
+{
+    int fd = memfd_create(kind, MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
+    struct segment_head *head;
+
+    if (fd < 0)
+        return false;
+    if (ftruncate(fd, (off_t)size) != 0 || fcntl(fd, F_ADD_SEALS, SEALS) != 0 || !map(s, fd, size)) {
+        error = errno;
+        close(fd);
+        errno = error;
+        return false;
+    }
+    head = s->base;
+    memcpy(head->kind, kind, strnlen(kind, sizeof(head->kind)));
+    head->version = version;
+    head->size = size;
+    return true;
+}
+
+static bool
+ours(const struct segment *s, const char *kind, uint32_t version)
+{
+    const struct segment_head *head = s->base;
+
+    return strncmp(head->kind, kind, sizeof(head->kind)) == 0 && head->version == version &&
+           head->size == s->size;
+}
+
+bool
+segment_attach(struct segment *s, const char *kind, uint32_t version, int fd)
+{
+    struct stat st;
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
+        st.st_size < (off_t)sizeof(struct segment_head)) {
+        errno = EINVAL;
+        return false;
+    }
+    if (!map(s, fd, (size_t)st.st_size))
+        return false;
+    if (!ours(s, kind, version)) {
+        munmap(s->base, s->size);
+        *s = (struct segment){NULL, 0, -1};
+        errno = EINVAL;
+        return false;
+    }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return true;
+}
+
+void
+segment_detach(struct segment *s)
+{
+    munmap(s->base, s->size);
+    close(s->fd);
+    *s = (struct segment){NULL, 0, -1};
+}
+
+void
+segment_punch(const struct segment *s, size_t offset, size_t size)
+{
+    if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) != 0)
+        memset((char *)s->base + offset, 0, size);
+}

@@ -1,0 +1,537 @@
+/*
+ * Knows how the slots segment is laid out:
+ *
+ *     head | owner of each row | directory of series | its index | row 0 | row 1 | ...
+ *
+ * all of them on page borders. A row is a struct slots_row and a block of counters a series; rows are
+ * so large that they must stay sparse: only rows with an owner, and in them only series in use, are
+ * ever looked at. The index is a hash table of series numbers, open addressing, at most half full.
+ *
+ * Invariants: a row belongs to whoever set its owner by compare-and-swap from 0 (or, for an orphan,
+ * from the dead owner). Counters of a row are moved out by its owner only, one exchange each, so that
+ * a master that dies in a fold loses at most one counter. The capacities are copied out of the segment
+ * when it is mapped: whatever a broken worker writes there, no access leaves the mapping.
+ */
+#include "shm/slots.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shm/segment.h"
+
+static const char kind_name[] = "weirslot";
+enum { VERSION = 1 };
+
+struct head {
+    struct segment_head segment;
+    uint32_t layout;            /* sizes of the structs, so that a forgotten VERSION shows */
+    uint32_t rows;
+    uint32_t series;
+    uint32_t used;              /* series handed out so far: 1 to this */
+    uint32_t generation;
+    uint32_t spare;
+    uint64_t folds_begun;
+    uint64_t folds_ended;
+    struct slots_master master;
+};
+
+struct entry {                  /* of the directory; a digest of zeros: free */
+    uint64_t digest[2];
+    uint32_t generation;        /* that asked for it last */
+    uint32_t spare;
+};
+
+struct slots {
+    struct segment segment;
+    struct head *head;
+    int32_t *owner;
+    struct entry *entry;
+    uint32_t *index;
+    char *row;
+    size_t stride;
+    uint32_t rows;
+    uint32_t series;
+    uint32_t mask;              /* of the index */
+};
+
+const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
+    500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
+    30000000, UINT64_MAX,
+};
+
+const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "reset", "connect", "limit", "internal"};
+
+const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "tunnel", "closing"};
+
+static size_t
+pages(size_t n)
+{
+    size_t page = segment_page();
+
+    return (n + page - 1) / page * page;
+}
+
+static uint32_t
+layout(void)
+{
+    return (uint32_t)(sizeof(struct slots_counters) << 20 | sizeof(struct slots_row) << 8 | sizeof(struct entry));
+}
+
+/* Where each part begins, and the size of the whole. */
+struct offsets {
+    size_t owner, entry, index, row, stride, size;
+};
+
+static uint32_t
+index_size(uint32_t series)
+{
+    uint32_t n = 1;
+
+    while (n < 2 * series)
+        n *= 2;
+    return n;
+}
+
+static struct offsets
+lay_out(uint32_t rows, uint32_t series)
+{
+    struct offsets o;
+
+    o.owner = pages(sizeof(struct head));
+    o.entry = o.owner + pages((rows + 1) * sizeof(int32_t));
+    o.index = o.entry + pages(series * sizeof(struct entry));
+    o.row = o.index + pages(index_size(series) * sizeof(uint32_t));
+    o.stride = pages(sizeof(struct slots_row) + series * sizeof(struct slots_counters));
+    o.size = o.row + (rows + 1) * o.stride;
+    return o;
+}
+
+static void
+find_parts(struct slots *s, uint32_t rows, uint32_t series)
+{
+    struct offsets o = lay_out(rows, series);
+    char *base = s->segment.base;
+
+    s->head = s->segment.base;
+    s->owner = (int32_t *)(base + o.owner);
+    s->entry = (struct entry *)(base + o.entry);
+    s->index = (uint32_t *)(base + o.index);
+    s->row = base + o.row;
+    s->stride = o.stride;
+    s->rows = rows;
+    s->series = series;
+    s->mask = index_size(series) - 1;
+}
+
+struct slots *
+slots_create(unsigned rows, unsigned series)
+{
+    struct slots *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    series++;                                   /* series 0 */
+    if (!segment_create(&s->segment, kind_name, VERSION, lay_out(rows, series).size)) {
+        free(s);
+        return NULL;
+    }
+    find_parts(s, rows, series);
+    s->head->layout = layout();
+    s->head->rows = rows;
+    s->head->series = series;
+    s->head->master.started = (uint64_t)time(NULL);
+    return s;
+}
+
+/* Far more than anybody has, and no multiplication above overflows. */
+static bool
+sane(const struct head *h)
+{
+    return h->layout == layout() && h->rows >= 1 && h->rows < 1 << 20 && h->series >= 2 && h->series < 1 << 24;
+}
+
+struct slots *
+slots_attach(int fd)
+{
+    struct slots *s = calloc(1, sizeof(*s));
+    const struct head *h;
+
+    if (s == NULL)
+        return NULL;
+    if (!segment_attach(&s->segment, kind_name, VERSION, fd)) {
+        free(s);
+        return NULL;
+    }
+    h = s->segment.base;
+    if (s->segment.size >= sizeof(*h) && sane(h) && lay_out(h->rows, h->series).size == s->segment.size) {
+        find_parts(s, h->rows, h->series);
+        return s;
+    }
+    s->segment.fd = -1;                         /* stays the caller's */
+    segment_detach(&s->segment);
+    free(s);
+    errno = EINVAL;
+    return NULL;
+}
+
+int
+slots_fd(const struct slots *s)
+{
+    return s->segment.fd;
+}
+
+void
+slots_detach(struct slots *s)
+{
+    segment_detach(&s->segment);
+    free(s);
+}
+
+struct slots_master *
+slots_master(struct slots *s)
+{
+    return &s->head->master;
+}
+
+unsigned
+slots_next_generation(struct slots *s)
+{
+    return __atomic_add_fetch(&s->head->generation, 1, __ATOMIC_RELAXED);
+}
+
+unsigned
+slots_rows(const struct slots *s)
+{
+    return s->rows;
+}
+
+pid_t
+slots_owner(const struct slots *s, unsigned row)
+{
+    return __atomic_load_n(&s->owner[row], __ATOMIC_ACQUIRE);
+}
+
+struct slots_row *
+slots_row(struct slots *s, unsigned row)
+{
+    return (struct slots_row *)(s->row + row * s->stride);
+}
+
+struct slots_counters *
+slots_counters(struct slots *s, unsigned row, unsigned series)
+{
+    return (struct slots_counters *)(s->row + row * s->stride + sizeof(struct slots_row)) + series;
+}
+
+void
+slots_observe(struct slots_counters *c, uint64_t us)
+{
+    unsigned i = 0;
+
+    while (us > slots_bucket_us[i])
+        i++;
+    slots_add(&c->bucket[i], 1);
+    slots_add(&c->duration_us, us);
+}
+
+/* Rows */
+
+static bool
+take(struct slots *s, unsigned row, int32_t from, int32_t to)
+{
+    return __atomic_compare_exchange_n(&s->owner[row], &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static uint64_t
+now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+unsigned
+slots_claim(struct slots *s, unsigned number, unsigned generation, unsigned series, pid_t master)
+{
+    struct slots_row *r;
+    unsigned row;
+
+    for (row = 1; row <= s->rows; row++) {
+        if (slots_owner(s, row) == 0 && take(s, row, 0, master))
+            break;
+    }
+    if (row > s->rows)
+        return 0;
+    r = slots_row(s, row);                      /* zero: a row is punched before it is freed */
+    r->number = number;
+    r->generation = generation;
+    r->series = series;
+    r->heartbeat_ms = now_ms();
+    r->state = SLOTS_STARTING;
+    return row;
+}
+
+/* Moves all but `open`, which ends with the worker; `also` (or NULL) gets the same added. */
+static void
+move(struct slots_counters *to, struct slots_counters *also, struct slots_counters *from)
+{
+    uint64_t *t = (uint64_t *)to, *a = (uint64_t *)also, *f = (uint64_t *)from;
+    size_t i, n = sizeof(*to) / sizeof(*t), open = offsetof(struct slots_counters, open) / sizeof(*t);
+
+    for (i = 0; i < n; i++) {
+        uint64_t moved = __atomic_exchange_n(&f[i], 0, __ATOMIC_RELAXED);
+
+        if (moved == 0 || i == open)
+            continue;
+        __atomic_fetch_add(&t[i], moved, __ATOMIC_RELAXED);
+        if (a != NULL)
+            __atomic_fetch_add(&a[i], moved, __ATOMIC_RELAXED);
+    }
+}
+
+static unsigned
+used(const struct slots *s)
+{
+    unsigned n = __atomic_load_n(&s->head->used, __ATOMIC_ACQUIRE);
+
+    return n < s->series ? n : s->series - 1;
+}
+
+void
+slots_fold(struct slots *s, unsigned row)
+{
+    struct slots_row *r = slots_row(s, row), *sum = slots_row(s, 0);
+    unsigned i, n = used(s);
+
+    __atomic_fetch_add(&s->head->folds_begun, 1, __ATOMIC_SEQ_CST);
+    r->state = SLOTS_DEAD;
+    move(&sum->total, r->series < s->series ? slots_counters(s, 0, r->series) : NULL, &r->total);
+    __atomic_fetch_add(&sum->log_lines_dropped, __atomic_exchange_n(&r->log_lines_dropped, 0, __ATOMIC_RELAXED),
+                       __ATOMIC_RELAXED);
+    for (i = 0; i <= n; i++)
+        move(slots_counters(s, 0, i), NULL, slots_counters(s, row, i));
+    segment_punch(&s->segment, (size_t)(s->row - (char *)s->segment.base) + row * s->stride, s->stride);
+    __atomic_store_n(&s->owner[row], 0, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&s->head->folds_ended, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool
+gone(pid_t pid)
+{
+    return pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH);
+}
+
+unsigned
+slots_fold_orphans(struct slots *s, pid_t master)
+{
+    unsigned row, n = 0;
+
+    for (row = 1; row <= s->rows; row++) {
+        pid_t owner = slots_owner(s, row);
+
+        if (owner == 0 || owner == master || !gone(owner) || !gone(slots_row(s, row)->pid) ||
+            !take(s, row, owner, master))
+            continue;
+        slots_fold(s, row);
+        n++;
+    }
+    return n;
+}
+
+/* Series */
+
+/* FNV-1a, 128 bits: names come from the configuration's author, not from an adversary. */
+static void
+digest(uint64_t out[2], enum slots_kind kind, const void *name, size_t n)
+{
+    const unsigned __int128 prime = ((unsigned __int128)1 << 88) + 0x13b;
+    unsigned __int128 h = ((unsigned __int128)0x6c62272e07bb0142u << 64) + 0x62b821756295c58du;
+    const unsigned char *p = name;
+    size_t i;
+
+    h = (h ^ (unsigned)kind) * prime;
+    for (i = 0; i < n; i++)
+        h = (h ^ p[i]) * prime;
+    out[0] = (uint64_t)(h >> 64);
+    out[1] = (uint64_t)h | 1;                   /* never all zeros */
+}
+
+static bool
+is_free(const struct entry *e)
+{
+    return e->digest[1] == 0;
+}
+
+/* The place in the index that holds the digest, or the free one where it belongs; NULL: a broken index. */
+static uint32_t *
+seek(struct slots *s, const uint64_t d[2])
+{
+    uint32_t i, n;
+
+    for (i = (uint32_t)d[0] & s->mask, n = 0; n <= s->mask; i = (i + 1) & s->mask, n++) {
+        uint32_t series = s->index[i];
+
+        if (series == 0)
+            return &s->index[i];
+        if (series < s->series && s->entry[series].digest[0] == d[0] && s->entry[series].digest[1] == d[1])
+            return &s->index[i];
+    }
+    return NULL;
+}
+
+static void
+rebuild(struct slots *s)
+{
+    uint32_t i, *place;
+
+    memset(s->index, 0, ((size_t)s->mask + 1) * sizeof(*s->index));
+    for (i = 1; i <= used(s); i++) {
+        if (is_free(&s->entry[i]))
+            continue;
+        place = seek(s, s->entry[i].digest);
+        if (place != NULL)
+            *place = i;
+    }
+}
+
+static void
+forget(struct slots *s, unsigned series)
+{
+    unsigned row;
+
+    for (row = 0; row <= s->rows; row++) {
+        if (row == 0 || slots_owner(s, row) != 0)
+            memset(slots_counters(s, row, series), 0, sizeof(struct slots_counters));
+    }
+    s->entry[series] = (struct entry){0};
+}
+
+/* A series nobody has: never used, or freed, or else one that no living generation knows. */
+static unsigned
+unused(struct slots *s, unsigned oldest)
+{
+    unsigned i, n = used(s), found = 0;
+
+    if (n + 1 < s->series) {
+        __atomic_store_n(&s->head->used, n + 1, __ATOMIC_RELEASE);
+        return n + 1;
+    }
+    for (i = 1; i <= n; i++) {
+        if (is_free(&s->entry[i]))
+            return i;
+    }
+    for (i = 1; i <= n; i++) {
+        if (s->entry[i].generation < oldest) {
+            forget(s, i);
+            found = i;
+        }
+    }
+    if (found != 0)
+        rebuild(s);
+    return found;
+}
+
+unsigned
+slots_series(struct slots *s, enum slots_kind kind, const void *name, size_t n, unsigned generation, unsigned oldest)
+{
+    uint64_t d[2];
+    uint32_t *place;
+    unsigned series;
+
+    digest(d, kind, name, n);
+    place = seek(s, d);
+    if (place == NULL)
+        return SLOTS_SERIES_NONE;
+    if (*place == 0) {
+        series = unused(s, oldest);
+        place = seek(s, d);                     /* the index may have been made anew */
+        if (series == 0 || place == NULL)
+            return SLOTS_SERIES_NONE;
+        memcpy(s->entry[series].digest, d, sizeof(d));
+        *place = series;
+    }
+    s->entry[*place].generation = generation;
+    return *place;
+}
+
+/* Sums */
+
+static void
+add(struct slots_counters *sum, const struct slots_counters *c)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)c;
+    size_t i;
+
+    for (i = 0; i < sizeof(*c) / sizeof(*from); i++)
+        to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+uint64_t
+slots_sum_begin(const struct slots *s)
+{
+    return __atomic_load_n(&s->head->folds_ended, __ATOMIC_SEQ_CST);
+}
+
+bool
+slots_sum_good(const struct slots *s, uint64_t begun)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&s->head->folds_begun, __ATOMIC_SEQ_CST) == begun;
+}
+
+void
+slots_sum(struct slots *s, unsigned series, struct slots_counters *sum)
+{
+    unsigned row;
+
+    memset(sum, 0, sizeof(*sum));
+    for (row = 0; row <= s->rows; row++) {
+        if (row == 0 || slots_owner(s, row) != 0)
+            add(sum, slots_counters(s, row, series));
+    }
+}
+
+void
+slots_sum_total(struct slots *s, struct slots_counters *sum)
+{
+    unsigned row;
+
+    memset(sum, 0, sizeof(*sum));
+    for (row = 0; row <= s->rows; row++) {
+        if (row == 0 || slots_owner(s, row) != 0)
+            add(sum, &slots_row(s, row)->total);
+    }
+}
+
+void
+slots_sum_worker(struct slots *s, unsigned number, unsigned series, struct slots_counters *sum)
+{
+    unsigned row;
+
+    memset(sum, 0, sizeof(*sum));
+    if (series != SLOTS_SERIES_NONE)
+        add(sum, slots_counters(s, 0, series));
+    for (row = 1; row <= s->rows; row++) {
+        if (slots_owner(s, row) != 0 && slots_row(s, row)->number == number)
+            add(sum, &slots_row(s, row)->total);
+    }
+}
+
+uint64_t
+slots_sum_dropped(struct slots *s)
+{
+    uint64_t sum = 0;
+    unsigned row;
+
+    for (row = 0; row <= s->rows; row++) {
+        if (row == 0 || slots_owner(s, row) != 0)
+            sum += __atomic_load_n(&slots_row(s, row)->log_lines_dropped, __ATOMIC_RELAXED);
+    }
+    return sum;
+}
