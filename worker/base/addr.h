@@ -1,0 +1,69 @@
+/*
+ * Socket addresses and sets of networks. A struct addr is plain data, compared and copied by value;
+ * its unix path is a slice that its owner keeps alive.
+ */
+#ifndef WEIR_ADDR_H
+#define WEIR_ADDR_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "worker/base/arena.h"
+#include "worker/base/str.h"
+
+/* An IP address: IPv4 is kept as IPv4; a mapped one (::ffff:a.b.c.d) is turned into it. */
+struct ip {
+    uint8_t family;             /* AF_INET, AF_INET6, or 0: none (a unix socket's peer) */
+    uint8_t b[16];              /* network order; IPv4 in the first four, the rest zero */
+};
+
+struct addr {
+    struct ip ip;               /* family AF_UNIX: a unix socket */
+    uint16_t port;              /* host order */
+    struct str path;            /* unix */
+};
+
+/*
+ * ADDRESS:PORT, [IPV6]:PORT, or unix:/path. 0, or -1 with *why set to what is wrong (a constant).
+ * A host name is none: see addr_is_name.
+ */
+int addr_parse(struct addr *a, struct str text, const char **why);
+
+/* NAME:PORT whose NAME is no address literal but a valid DNS name. */
+bool addr_is_name(struct str text);
+
+/* "10.0.0.1:80", "[::1]:80", "unix:/path". */
+struct str addr_text(const struct addr *a, struct arena *arena);
+
+bool addr_equal(const struct addr *a, const struct addr *b);
+
+/* The length of what was filled in, or 0 where a unix path is too long. */
+socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ss);
+void addr_from_sockaddr(struct addr *a, const struct sockaddr *sa, socklen_t n);
+
+/* An address literal without a port, IPv6 without brackets. */
+bool ip_parse(struct ip *ip, struct str text);
+/* Into buf of at least 46 bytes; returns the length. "unix" for none. */
+size_t ip_format(const struct ip *ip, char *buf);
+bool ip_equal(const struct ip *a, const struct ip *b);
+
+/* A network: ADDRESS or ADDRESS/BITS. Host bits that are set are an error. */
+struct cidr {
+    struct ip ip;
+    uint8_t bits;
+};
+
+int cidr_parse(struct cidr *c, struct str text, const char **why);
+bool cidr_has(const struct cidr *c, const struct ip *ip);
+
+struct cidr_list {
+    struct cidr *v;
+    size_t n;
+    bool unix_peers;            /* the list names "unix:": peers on unix sockets */
+};
+
+bool cidr_list_has(const struct cidr_list *l, const struct ip *ip);
+
+#endif
