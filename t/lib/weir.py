@@ -332,7 +332,7 @@ class Origin:
                     peer.send(answer)
         except (EOFError, OSError):
             pass                # weir may close whenever it likes; tests look at what came
-        except Exception as e:  # pylint: disable=broad-except
+        except Exception:       # pylint: disable=broad-except
             self.errors.append(traceback.format_exc())
         finally:
             if not getattr(peer, "kept", False):
