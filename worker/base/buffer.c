@@ -8,9 +8,9 @@
 
 #include "worker/base/arena.h"
 #include "worker/base/log.h"
-#include "worker/base/pool.h"
+#include "worker/base/keep.h"
 
-#define FREE_MOST (POOL_KEEPS * 256)    /* 4 MiB */
+#define FREE_MOST (KEEPS * 256)    /* 4 MiB */
 
 static struct buffer *unused;
 static unsigned unused_count;

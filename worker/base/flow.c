@@ -18,11 +18,11 @@
 #include "worker/base/arena.h"
 #include "worker/base/log.h"
 #include "worker/base/pipe.h"
-#include "worker/base/pool.h"
+#include "worker/base/keep.h"
 
 #define HOLD_LEAST 4096         /* a shorter slice is copied: it would pin a buffer four times its length */
 #define SPACE_LEAST 4096        /* less at a buffer's end isn't worth a read of its own */
-#define FREE_MOST (POOL_KEEPS * 1024)
+#define FREE_MOST (KEEPS * 1024)
 
 struct flow_piece {
     struct flow_piece *next;
