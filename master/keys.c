@@ -1,0 +1,249 @@
+/*
+ * Every key of the core, its type, default and line of help: what weir.yaml(5) tells at length. The
+ * order is that of the reference.
+ */
+#include "master/keys.h"
+
+#include "master/loader.h"
+#include "master/values.h"
+
+#define YEAR (INT64_C(365) * 86400000)
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+
+/* What a custom key wants. */
+#define WANTS(text) .words = (const char *const[]){text, NULL}
+
+#define DURATION(member, text, what) \
+    {.name = #member, .type = KEY_DURATION, .offset = offsetof(struct timeouts, member), .def = text, .help = what, \
+     .max = YEAR
+
+static const struct key limits[] = {
+    {.name = "connections", .type = KEY_INT, .offset = offsetof(struct limits, connections), .def = "16384",
+     .help = "client connections, a worker", .levels = KEY_TOP, .min = 1, .max = 1 << 20},
+    {.name = "request_line", .type = KEY_SIZE, .offset = offsetof(struct limits, request_line), .def = "8k",
+     .help = "longer: 414", .levels = KEY_TOP, .min = 64, .max = MIB},
+    {.name = "request_header", .type = KEY_SIZE, .offset = offsetof(struct limits, request_header), .def = "8k",
+     .help = "one header line; longer: 431", .levels = KEY_TOP, .min = 64, .max = MIB},
+    {.name = "request_headers", .type = KEY_SIZE, .offset = offsetof(struct limits, request_headers),
+     .def = "32k", .help = "all header lines; longer: 431", .levels = KEY_TOP, .min = 64, .max = MIB},
+    {.name = "request_header_count", .type = KEY_INT, .offset = offsetof(struct limits, request_header_count),
+     .def = "100", .help = "more header lines: 431", .levels = KEY_TOP, .min = 1, .max = 10000},
+    {.name = "request_body", .type = KEY_SIZE, .offset = offsetof(struct limits, request_body), .def = "16m",
+     .help = "longer: 413; 0: no limit"},
+    {.name = "response_head", .type = KEY_SIZE, .offset = offsetof(struct limits, response_head), .def = "64k",
+     .help = "of an origin; longer: 502", .min = 256, .max = MIB},
+    {0},
+};
+
+static const struct key timeouts[] = {
+    DURATION(client_header, "10s", "for the whole request head"), .levels = KEY_TOP},
+    DURATION(client_body, "30s", "between two reads of the request's content")},
+    DURATION(client_write, "30s", "between two writes of the response")},
+    DURATION(client_idle, "60s", "between two requests"), .levels = KEY_TOP},
+    DURATION(connect, "3s", "to connect to a server")},
+    DURATION(upstream, "60s", "until the response's head, and between two reads of its content")},
+    DURATION(tunnel, "1h", "with no traffic in either direction")},
+    {0},
+};
+
+const struct key keys_policy[] = {
+    {.name = "limits", .type = KEY_SECTION, .offset = offsetof(struct policy, limits), .def = "{}",
+     .help = "what is too much", .levels = KEY_POLICY, .keys = limits},
+    {.name = "timeouts", .type = KEY_SECTION, .offset = offsetof(struct policy, timeouts), .def = "{}",
+     .help = "what is too long; 0: never", .levels = KEY_POLICY, .keys = timeouts},
+    {.name = "min_rate", .type = KEY_SIZE, .offset = offsetof(struct policy, min_rate), .def = "500",
+     .help = "bytes/s of a client, averaged, once 10 s have passed; 0: any", .levels = KEY_POLICY},
+    {.name = "encoded_slash", .type = KEY_CHOICE, .offset = offsetof(struct policy, encoded_slash),
+     .def = "keep", .help = "reject: %2F in a path is 400", .levels = KEY_POLICY,
+     .words = (const char *const[]){"keep", "reject", NULL}},
+    {.name = "buffer", .type = KEY_SIZE, .offset = offsetof(struct policy, buffer), .def = "64k",
+     .help = "how far a response may run ahead of its client", .levels = KEY_POLICY, .min = KIB, .max = 16 * MIB},
+    {0},
+};
+
+static const struct key listener[] = {
+    {.name = "address", .type = KEY_CUSTOM, .help = "where to listen", .custom = load_listen_address,
+     WANTS("ADDRESS:PORT, [IPV6]:PORT or unix:/path")},
+    {.name = "name", .type = KEY_STRING, .offset = offsetof(struct listener, name), .def = "",
+     .help = "by which sites say that they are on it"},
+    {.name = "proxy_protocol", .type = KEY_BOOL, .offset = offsetof(struct listener, proxy_protocol),
+     .def = "false", .help = "true: a PROXY header, v1 or v2, is required, from a trusted proxy"},
+    {0},
+};
+
+static const struct key server[] = {
+    {.name = "address", .type = KEY_CUSTOM, .help = "where it is", .custom = load_server_address,
+     WANTS("ADDRESS:PORT, [IPV6]:PORT or unix:/path")},
+    {.name = "weight", .type = KEY_INT, .offset = offsetof(struct server, weight), .def = "1",
+     .help = "its share of the requests", .min = 1, .max = 1000},
+    {0},
+};
+
+static const struct key upstream[] = {
+    {.name = "servers", .type = KEY_LIST, .offset = offsetof(struct upstream, servers), .help = "who answers",
+     .keys = server, .size = sizeof(struct server)},
+    {.name = "balance", .type = KEY_CHOICE, .offset = offsetof(struct upstream, balance), .def = "round_robin",
+     .help = "which server gets a request", .words = (const char *const[]){"round_robin", NULL}},
+    {.name = "keepalive", .type = KEY_INT, .offset = offsetof(struct upstream, keepalive), .def = "64",
+     .help = "idle connections kept, a server and worker", .max = 65536},
+    {.name = "keepalive_timeout", .type = KEY_DURATION, .offset = offsetof(struct upstream, keepalive_timeout),
+     .def = "4s", .help = "how long one is kept; shorter than the servers'", .max = YEAR},
+    {0},
+};
+
+static const struct key match[] = {
+    {.name = "path", .type = KEY_CUSTOM, .offset = offsetof(struct match, path), .def = "",
+     .help = "the whole canonical path", .custom = load_path, WANTS("a canonical path")},
+    {.name = "prefix", .type = KEY_CUSTOM, .offset = offsetof(struct match, prefix), .def = "",
+     .help = "the path or a folder above it: /old/ takes /old and /old/x, never /older",
+     .custom = load_prefix, WANTS("a canonical path")},
+    {.name = "regex", .type = KEY_REGEX, .offset = offsetof(struct match, regex), .def = "",
+     .help = "PCRE2, on the canonical path"},
+    {.name = "methods", .type = KEY_CUSTOM, .offset = offsetof(struct match, methods), .def = "",
+     .help = "the request's method", .custom = load_methods, WANTS("a list of methods")},
+    {.name = "scheme", .type = KEY_CHOICE, .offset = offsetof(struct match, scheme), .def = "",
+     .help = "as $scheme says", .words = (const char *const[]){"", "http", "https", NULL}},
+    {0},
+};
+
+const struct key keys_route[] = {
+    {.name = "match", .type = KEY_SECTION, .offset = offsetof(struct route, match), .def = "{}",
+     .help = "every condition must hold; none: any request", .levels = KEY_ROUTE, .keys = match},
+    {.name = "name", .type = KEY_STRING, .offset = offsetof(struct route, name), .def = "",
+     .help = "in $route and statistics; default the conditions as written", .levels = KEY_ROUTE},
+    {.name = "proxy", .type = KEY_CUSTOM, .offset = offsetof(struct route, proxy), .def = "",
+     .help = "whose servers answer", .levels = KEY_ROUTE, .custom = load_proxy,
+     WANTS("the name of an upstream")},
+    {0},
+};
+
+const struct key keys_site[] = {
+    {.name = "hosts", .type = KEY_CUSTOM, .offset = offsetof(struct site, hosts),
+     .help = "names, *.example.com for all below it, or * for any", .levels = KEY_SITE, .custom = load_hosts,
+     WANTS("a list of hosts")},
+    {.name = "listen", .type = KEY_CUSTOM, .offset = offsetof(struct site, listen), .def = "",
+     .help = "names of the listeners that it is on; default all", .levels = KEY_SITE,
+     .custom = load_site_listen, WANTS("a list of names of listeners")},
+    {.name = "routes", .type = KEY_CUSTOM, .offset = offsetof(struct site, routes),
+     .help = "tried in this order; none matches: 404", .levels = KEY_SITE, .keys = keys_route,
+     .custom = load_routes, WANTS("a list of routes")},
+    {0},
+};
+
+const struct key keys_top[] = {
+    {.name = "user", .type = KEY_CUSTOM, .def = "www-data", .help = "workers drop to it when the master is root",
+     .levels = KEY_TOP, .custom = load_user, WANTS("a user or user:group")},
+    {.name = "workers", .type = KEY_CUSTOM, .offset = offsetof(struct conf, workers), .def = "auto",
+     .help = "how many; auto: one for each CPU that the master may run on", .levels = KEY_TOP, .max = 256,
+     .min = 1, .custom = load_workers, WANTS("auto or a whole number from 1 to 256")},
+    {.name = "pid_file", .type = KEY_FILE, .offset = offsetof(struct conf, pid_file), .def = "/run/weir.pid",
+     .help = "of the master", .levels = KEY_TOP},
+    {.name = "stats_file", .type = KEY_FILE, .offset = offsetof(struct conf, stats_file),
+     .def = "/run/weir/weir.prom", .help = "statistics, in Prometheus' text format", .levels = KEY_TOP},
+    {.name = "stats_interval", .type = KEY_DURATION, .offset = offsetof(struct conf, stats_interval),
+     .def = "1s", .help = "how often they are written", .levels = KEY_TOP, .min = 100, .max = YEAR},
+    {.name = "error_log", .type = KEY_LOG, .offset = offsetof(struct conf, error_log),
+     .def = "/var/log/weir/error.log", .help = "what goes wrong", .levels = KEY_TOP},
+    {.name = "log_level", .type = KEY_CHOICE, .offset = offsetof(struct conf, log_level), .def = "notice",
+     .help = "the least that is worth a line there", .levels = KEY_TOP,
+     .words = (const char *const[]){"debug", "info", "notice", "warning", "error", NULL}},
+    {.name = "drain_timeout", .type = KEY_DURATION, .offset = offsetof(struct conf, drain_timeout),
+     .def = "60s", .help = "a retired worker cuts a request on which no byte moved for this long",
+     .levels = KEY_TOP, .max = YEAR},
+    {.name = "drain_tunnels", .type = KEY_DURATION, .offset = offsetof(struct conf, drain_tunnels),
+     .def = "5m", .help = "and ends upgraded connections after this", .levels = KEY_TOP, .max = YEAR},
+    {.name = "trusted_proxies", .type = KEY_NETWORKS, .offset = offsetof(struct conf, trusted_proxies),
+     .def = "[]", .help = "whose X-Forwarded-*, Forwarded and PROXY header are believed", .levels = KEY_TOP},
+    {.name = "listen", .type = KEY_LIST, .offset = offsetof(struct conf, listeners), .help = "where clients connect",
+     .levels = KEY_TOP, .keys = listener, .size = sizeof(struct listener)},
+    {.name = "upstreams", .type = KEY_NAMED, .offset = offsetof(struct conf, upstreams), .def = "{}",
+     .help = "groups of servers, by name", .levels = KEY_TOP, .keys = upstream, .size = sizeof(struct upstream)},
+    {.name = "sites", .type = KEY_CUSTOM, .offset = offsetof(struct conf, sites),
+     .help = "chosen by listener and host: an exact name first, then the longest wildcard, then *; none: 421",
+     .levels = KEY_TOP, .keys = keys_site, .custom = load_sites, WANTS("a list of sites")},
+    {0},
+};
+
+/* Lists are written as a struct key_array: a pointer and its count have to be neighbours. */
+#define ARRAY(type, member, count) \
+    _Static_assert(offsetof(struct type, count) == offsetof(struct type, member) + offsetof(struct key_array, n), \
+                   "a struct key_array")
+ARRAY(conf, listeners, listener_count);
+ARRAY(conf, upstreams, upstream_count);
+ARRAY(conf, sites, site_count);
+ARRAY(upstream, servers, server_count);
+ARRAY(site, routes, route_count);
+
+static const char *const words[] = {
+    [KEY_BOOL] = "true or false",
+    [KEY_INT] = "a whole number",
+    [KEY_SIZE] = "a size",
+    [KEY_DURATION] = "a duration",
+    [KEY_STRING] = "a string",
+    [KEY_FILE] = "an absolute path, or off",
+    [KEY_LOG] = "an absolute path, stderr or syslog",
+    [KEY_TEMPLATE] = "a string ($)",
+    [KEY_TEMPLATES] = "a mapping of names to strings ($)",
+    [KEY_STRINGS] = "a list of strings",
+    [KEY_NETWORKS] = "a list of networks",
+    [KEY_REGEX] = "a regular expression",
+    [KEY_SECTION] = "a mapping",
+    [KEY_LIST] = "a list of mappings",
+    [KEY_NAMED] = "a mapping of names to mappings",
+};
+
+static struct str
+bound_text(const struct key *k, int64_t bound, struct arena *a)
+{
+    if (k->type == KEY_SIZE)
+        return values_size_text(bound, a);
+    if (k->type == KEY_DURATION)
+        return values_duration_text(bound, a);
+    return arena_printf(a, "%lld", (long long)bound);
+}
+
+/* A bound that nobody would meet is not worth a word. */
+static struct str
+number_text(const struct key *k, struct arena *a)
+{
+    bool far = k->max == 0 || (k->type == KEY_DURATION && k->max == YEAR);
+    struct str min, max;
+
+    if (far && k->min == 0)
+        return str_of(words[k->type]);
+    min = bound_text(k, k->min, a);
+    if (far)
+        return arena_printf(a, "%s of at least %.*s", words[k->type], STR_ARG(min));
+    max = bound_text(k, k->max, a);
+    return arena_printf(a, "%s from %.*s to %.*s", words[k->type], STR_ARG(min), STR_ARG(max));
+}
+
+/* Words that are empty stand for what nobody can write. */
+static struct str
+choice_text(const struct key *k, struct arena *a)
+{
+    struct str text = STR("");
+
+    for (const char *const *w = k->words; *w != NULL; w++)
+        if (**w != '\0')
+            text = arena_printf(a, "%.*s%s%s", STR_ARG(text), text.n == 0 ? "" : w[1] ? ", " : " or ", *w);
+    return text;
+}
+
+struct str
+keys_wants(const struct key *k, struct arena *a)
+{
+    switch (k->type) {
+    case KEY_INT:
+    case KEY_SIZE:
+    case KEY_DURATION:
+        return number_text(k, a);
+    case KEY_CHOICE:
+        return choice_text(k, a);
+    case KEY_CUSTOM:
+        return str_of(k->words[0]);
+    default:
+        return str_of(words[k->type]);
+    }
+}

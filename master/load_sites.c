@@ -1,0 +1,251 @@
+/*
+ * Sites and their routes. Knows what a host in the file looks like, and what has to hold between
+ * sites, routes and listeners.
+ */
+#include <stdlib.h>
+
+#include "master/loader.h"
+#include "worker/host.h"
+#include "worker/route.h"
+
+/* As the hosts of requests are compared: lower case, no port. Stricter than what a request may say. */
+static const char *
+read_host(struct str text, struct arena *a, struct str *name)
+{
+    bool wild = str_starts(text, STR("*."));
+    struct host host;
+
+    *name = text;
+    if (str_eq(text, STR("*")))
+        return NULL;
+    if (wild)
+        text = (struct str){text.p + 2, text.n - 2};
+    if (memchr(text.p, '*', text.n) != NULL)
+        return "`*` stands alone, or as *. before a name";
+    if (host_parse(&host, text, a) != 0)
+        return "is no host";
+    if (host.port >= 0)
+        return "has a port; the listener has it";
+    for (size_t i = 0; i < host.name.n; i++)
+        if (host.name.p[0] != '[' && strchr("abcdefghijklmnopqrstuvwxyz0123456789-._", host.name.p[i]) == NULL)
+            return "is no host";
+    if (wild && host.name.p[0] == '[')
+        return "is no host";
+    *name = wild ? arena_printf(a, "*.%.*s", STR_ARG(host.name)) : arena_copy(a, host.name);
+    return NULL;
+}
+
+int
+load_hosts(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct str_list list;
+
+    if (!load_strings(l, k, n, &list))
+        return -1;
+    if (list.n == 0)
+        load_error(l, n, "`hosts` is an empty list");
+    for (size_t i = 0; i < list.n; i++) {
+        const char *why = read_host(list.v[i], l->arena, &list.v[i]);
+        struct str text = load_show(l, list.v[i]);
+
+        if (why != NULL)
+            load_error(l, yaml_item(n, i), "host `%.*s` %s", STR_ARG(text), why);
+    }
+    *(struct str_list *)at = list;
+    return 0;
+}
+
+static void
+find_listener(struct loader *l, const struct node *n, struct str name)
+{
+    struct str hint, text = load_show(l, name);
+    struct suggest s;
+
+    suggest_init(&s, name);
+    for (size_t i = 0; i < l->conf->listener_count; i++) {
+        if (str_eq(l->conf->listeners[i].name, name))
+            return;
+        suggest_try(&s, l->conf->listeners[i].name);
+    }
+    hint = suggest_text(&s, l->scratch);
+    load_error(l, n, "no listener has the name `%.*s`%.*s", STR_ARG(text), STR_ARG(hint));
+}
+
+int
+load_site_listen(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct str_list list;
+
+    if (!load_strings(l, k, n, &list))
+        return -1;
+    if (list.n == 0)
+        load_error(l, n, "`listen` is an empty list");
+    for (size_t i = 0; i < list.n; i++)
+        find_listener(l, yaml_item(n, i), list.v[i]);
+    *(struct str_list *)at = list;
+    return 0;
+}
+
+/* A route is answered in one way. */
+static void
+check_answers(struct loader *l, const struct node *n)
+{
+    enum { MOST = 8 };
+    const char *names[MOST];
+    size_t count = 0;
+    struct str all;
+
+    if (yaml_get(n, "proxy") != NULL)
+        names[count++] = "proxy";
+    count += load_answers(n, names + count, MOST - count);
+    all = load_answer_names(l);
+    if (count == 0)
+        load_error(l, n, "a route needs one of %.*s", STR_ARG(all));
+    else if (count > 1)
+        load_error(l, n, "a route has but one of %.*s, not `%s` and `%s`", STR_ARG(all), names[0], names[1]);
+}
+
+/* Its own keys come first: the regex's groups may stand in strings of policies. */
+static void
+load_route(struct loader *l, const struct node *n, struct route *r)
+{
+    size_t errors = l->errors;
+    struct given *given;
+    bool *taken;
+
+    r->site = l->in_site;
+    r->line = n->line;
+    if (n->kind != NODE_MAP) {
+        load_error(l, n, "a route is a mapping");
+        return;
+    }
+    taken = arena_zalloc(l->scratch, n->n * sizeof(*taken));
+    given = load_claim(l, keys_route, n, taken);
+    load_fill(l, keys_route, given, n, r, KEY_ROUTE, true);
+    l->groups = r->match.regex;
+    load_scope(l, keys_route, n, taken, &r->scope, &l->site, KEY_ROUTE);
+    l->groups = NULL;
+    if (r->name.n == 0)
+        r->name = load_match_text(&r->match, l->arena);
+    if (l->errors == errors)
+        check_answers(l, n);
+}
+
+/* One hidden route is told once, with the first that hides it. */
+static void
+check_hidden(struct loader *l, const struct route *routes, const struct node *n)
+{
+    for (size_t i = 1; i < yaml_count(n); i++)
+        for (size_t j = 0; j < i; j++)
+            if (route_hides(&routes[j], &routes[i])) {
+                struct str name = load_show(l, routes[j].name);
+
+                load_warning(l, yaml_item(n, i), "this route never matches: `%.*s` on line %d takes its requests",
+                             STR_ARG(name), routes[j].line);
+                break;
+            }
+}
+
+int
+load_routes(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct key_array list = {.n = yaml_count(n)};
+    size_t errors = l->errors;
+    struct route *routes;
+
+    if (n->kind == NODE_SCALAR) {
+        load_wrong(l, k, n);
+        return -1;
+    }
+    if (list.n == 0)
+        load_error(l, n, "`routes` is an empty list");
+    list.v = routes = arena_zalloc(l->arena, (list.n + 1) * sizeof(*routes));
+    for (size_t i = 0; i < list.n; i++)
+        load_route(l, yaml_item(n, i), &routes[i]);
+    memcpy(at, &list, sizeof(list));
+    if (l->errors == errors)
+        check_hidden(l, routes, n);
+    return 0;
+}
+
+/* Its policies come first: its routes start from them. */
+static void
+load_site(struct loader *l, const struct node *n, struct site *s)
+{
+    struct given *given;
+    bool *taken;
+
+    s->line = n->line;
+    if (n->kind != NODE_MAP) {
+        load_error(l, n, "a site is a mapping");
+        return;
+    }
+    taken = arena_zalloc(l->scratch, n->n * sizeof(*taken));
+    given = load_claim(l, keys_site, n, taken);
+    l->site = load_scope(l, keys_site, n, taken, &s->scope, &l->top, KEY_SITE);
+    l->in_site = s;
+    load_fill(l, keys_site, given, n, s, KEY_SITE, true);
+    if (s->hosts.n > 0)
+        s->name = s->hosts.v[0];
+}
+
+int
+load_sites(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct key_array list = {.n = yaml_count(n)};
+    struct site *sites;
+
+    if (n->kind == NODE_SCALAR) {
+        load_wrong(l, k, n);
+        return -1;
+    }
+    if (list.n == 0)
+        load_error(l, n, "`sites` is an empty list");
+    list.v = sites = arena_zalloc(l->arena, (list.n + 1) * sizeof(*sites));
+    memcpy(at, &list, sizeof(list));
+    for (size_t i = 0; i < list.n; i++)
+        load_site(l, yaml_item(n, i), &sites[i]);
+    return 0;
+}
+
+static bool
+is_on(const struct site *s, const struct listener *at)
+{
+    if (s->listen.n == 0)
+        return true;
+    for (size_t i = 0; i < s->listen.n; i++)
+        if (at->name.n > 0 && str_eq(s->listen.v[i], at->name))
+            return true;
+    return false;
+}
+
+/* A host is of one site, on each listener. */
+static void
+check_listener(struct loader *l, const struct node *sites, const struct listener *at, struct named *v)
+{
+    struct str where = load_show(l, at->text);
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->conf->site_count; i++) {
+        const struct site *s = &l->conf->sites[i];
+        const struct node *hosts = yaml_get(yaml_item(sites, i), "hosts");
+
+        for (size_t j = 0; is_on(s, at) && j < s->hosts.n; j++)
+            v[n++] = (struct named){s->hosts.v[j], yaml_item(hosts, j)};
+    }
+    load_twins(l, v, n, arena_printf(l->scratch, "on %.*s host", STR_ARG(where)).p);
+}
+
+void
+load_check_sites(struct loader *l, const struct node *sites)
+{
+    struct named *v;
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->conf->site_count; i++)
+        n += l->conf->sites[i].hosts.n;
+    v = xmalloc(n * sizeof(*v));
+    for (size_t i = 0; i < l->conf->listener_count && sites != NULL; i++)
+        check_listener(l, sites, &l->conf->listeners[i], v);
+    free(v);
+}

@@ -1,0 +1,354 @@
+/*
+ * One value of each type. Knows what may be written for which type, and that everything that is kept
+ * is copied into the configuration's arena: nodes die when the file is loaded.
+ */
+#include <stdlib.h>
+
+#include "master/loader.h"
+#include "master/values.h"
+
+/* What a 64-bit number of bytes or milliseconds may be at most where the table says nothing. */
+#define NUMBER_MOST (INT64_C(1) << 50)
+#define LOGS_MOST 256           /* descriptors are passed on with an index of one byte */
+
+/* A string, number or name; anything else is wrong. */
+static bool
+want_text(struct loader *l, const struct key *k, const struct node *n)
+{
+    if (n->kind == NODE_SCALAR)
+        return true;
+    load_wrong(l, k, n);
+    return false;
+}
+
+/* Of bounds that are both 0, none is the upper one. */
+static bool
+in_bounds(const struct key *k, int64_t value)
+{
+    return value >= k->min && value <= (k->max == 0 ? NUMBER_MOST : k->max);
+}
+
+static void
+read_number(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    int64_t value = 0;
+    bool good = k->type == KEY_INT    ? values_int(n->text, &value)
+                : k->type == KEY_SIZE ? values_size(n->text, &value)
+                                      : values_duration(n->text, &value);
+    const char *hint = k->type == KEY_DURATION ? "500ms, 5s, 10m, 1h, 7d or 0" : "512, 4k, 64m or 1g";
+    struct str text = load_show(l, n->text);
+
+    if (!good && k->type != KEY_INT)
+        load_error(l, n, "`%s` wants %s as %s, not `%.*s`", k->name,
+                   k->type == KEY_DURATION ? "a duration" : "a size", hint, STR_ARG(text));
+    else if (!good || !in_bounds(k, value))
+        load_wrong(l, k, n);
+    else if (k->type == KEY_SIZE)
+        *(size_t *)at = (size_t)value;
+    else
+        *(int64_t *)at = value;
+}
+
+static void
+read_bool(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    if (!values_bool(n->text, at))
+        load_wrong(l, k, n);
+}
+
+static void
+read_choice(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    for (int i = 0; k->words[i] != NULL; i++)
+        if (n->text.n > 0 && str_eq(n->text, str_of(k->words[i]))) {
+            *(int *)at = i;
+            return;
+        }
+    load_wrong(l, k, n);
+}
+
+static void
+read_string(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    if (n->text.n == 0)
+        load_error(l, n, "`%s` is empty", k->name);
+    else
+        *(struct str *)at = arena_copy(l->arena, n->text);
+}
+
+/* The master changes its directory, so a relative path would mean another file later. */
+static bool
+want_absolute(struct loader *l, const struct key *k, const struct node *n)
+{
+    struct str text = load_show(l, n->text);
+
+    if (n->text.n > 1 && n->text.p[0] == '/')
+        return true;
+    if (n->text.n > 0 && memchr(n->text.p, '/', n->text.n) != NULL)
+        load_error(l, n, "`%s` wants an absolute path, not `%.*s`", k->name, STR_ARG(text));
+    else
+        load_wrong(l, k, n);
+    return false;
+}
+
+static void
+read_file(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    if (str_eq(n->text, STR("off")))
+        *(struct str *)at = STR("");
+    else if (want_absolute(l, k, n))
+        *(struct str *)at = arena_copy(l->arena, n->text);
+}
+
+/* One target for all that log to the same place. */
+static unsigned
+log_index(struct loader *l, const struct node *n, struct log_target target)
+{
+    struct conf *conf = l->conf;
+    size_t i;
+
+    for (i = 0; i < conf->log_count; i++)
+        if (conf->logs[i].kind == target.kind && str_eq(conf->logs[i].path, target.path))
+            return (unsigned)i;
+    if (i == LOGS_MOST) {
+        load_error(l, n, "more than %d logs", LOGS_MOST);
+        return 0;
+    }
+    if (conf->logs == NULL)
+        conf->logs = arena_zalloc(l->arena, LOGS_MOST * sizeof(*conf->logs));
+    target.path = arena_copy(l->arena, target.path);
+    conf->logs[conf->log_count++] = target;
+    return (unsigned)i;
+}
+
+static void
+read_log(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct log_target target = {.kind = LOG_TO_FILE, .path = STR("")};
+
+    if (str_eq(n->text, STR("stderr")))
+        target.kind = LOG_TO_STDERR;
+    else if (str_eq(n->text, STR("syslog")))
+        target.kind = LOG_TO_SYSLOG;
+    else if (want_absolute(l, k, n))
+        target.path = n->text;
+    else
+        return;
+    *(unsigned *)at = log_index(l, n, target);
+}
+
+static struct template *
+compile_template(struct loader *l, const char *name, const struct node *n)
+{
+    struct str why = STR(""), text = arena_copy(l->arena, n->text);
+    size_t offset = 0;
+    struct template *t = template_compile(text, l->groups, l->arena, &why, &offset);
+
+    if (t == NULL)
+        load_error_in(l, n, offset, "`%s`: %.*s", name, STR_ARG(why));
+    return t;
+}
+
+static void
+read_template(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct template *t = compile_template(l, k->name, n);
+
+    if (t != NULL)
+        *(struct template **)at = t;
+}
+
+static void
+read_regex(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct str why = STR("");
+    size_t offset = 0;
+    struct regex *re = regex_compile(arena_copy(l->arena, n->text), l->arena, &why, &offset);
+
+    if (re == NULL)
+        load_error_in(l, n, offset, "`%s`: %.*s", k->name, STR_ARG(why));
+    else
+        *(struct regex **)at = re;
+}
+
+/* Laid over the outer level's, name by name. */
+static void
+put_template(struct template_map *map, struct str name, struct template *value)
+{
+    size_t i = 0;
+
+    while (i < map->n && !str_eq(map->v[i].name, name))
+        i++;
+    if (i == map->n)
+        map->n++;
+    map->v[i].name = name;
+    map->v[i].value = value;
+}
+
+static void
+read_templates(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct template_map *map = at, outer = *map;
+
+    map->v = arena_zalloc(l->arena, (outer.n + n->n + 1) * sizeof(*map->v));
+    if (outer.n > 0)
+        memcpy(map->v, outer.v, outer.n * sizeof(*map->v));
+    for (size_t i = 0; i < n->n; i++) {
+        struct str name = load_show(l, n->keys[i]->text);
+        struct template *t;
+
+        if (n->items[i]->kind != NODE_SCALAR)
+            load_error(l, n->items[i], "`%s`: `%.*s` wants a string", k->name, STR_ARG(name));
+        else if ((t = compile_template(l, k->name, n->items[i])) != NULL)
+            put_template(map, arena_copy(l->arena, n->keys[i]->text), t);
+    }
+}
+
+bool
+load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list)
+{
+    bool good = true;
+
+    if (n->kind != NODE_LIST && n->kind != NODE_SCALAR) {
+        load_wrong(l, k, n);
+        return false;
+    }
+    *list = (struct str_list){.n = yaml_count(n)};
+    list->v = arena_zalloc(l->arena, (list->n + 1) * sizeof(*list->v));
+    for (size_t i = 0; i < list->n; i++) {
+        const struct node *item = yaml_item(n, i);
+
+        if (item->kind == NODE_SCALAR && item->text.n > 0) {
+            list->v[i] = arena_copy(l->arena, item->text);
+            continue;
+        }
+        load_error(l, item, "`%s` wants %.*s; this one is %s", k->name, STR_ARG(keys_wants(k, l->scratch)),
+                   item->kind == NODE_MAP ? "a mapping" : item->kind == NODE_LIST ? "a list" : "empty");
+        good = false;
+    }
+    return good;
+}
+
+static void
+read_strings(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct str_list list;
+
+    if (load_strings(l, k, n, &list))
+        *(struct str_list *)at = list;
+}
+
+static void
+read_networks(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct cidr_list networks = {0};
+    struct str_list list;
+
+    if (!load_strings(l, k, n, &list))
+        return;
+    networks.v = arena_zalloc(l->arena, (list.n + 1) * sizeof(*networks.v));
+    for (size_t i = 0; i < list.n; i++) {
+        struct str text = load_show(l, list.v[i]);
+        const char *why;
+
+        if (str_eq(list.v[i], STR("unix:")))
+            networks.unix_peers = true;
+        else if (cidr_parse(&networks.v[networks.n], list.v[i], &why) == 0)
+            networks.n++;
+        else
+            load_error(l, yaml_item(n, i), "`%s`: `%.*s`: %s", k->name, STR_ARG(text), why);
+    }
+    *(struct cidr_list *)at = networks;
+}
+
+/* A scalar stands for a mapping that has but the first key. */
+static void
+read_element(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level)
+{
+    struct given *given;
+
+    if (n->kind == NODE_MAP) {
+        load_section(l, k->keys, n, at, level, true);
+    } else if (n->kind == NODE_SCALAR) {
+        given = arena_zalloc(l->scratch, load_count(k->keys) * sizeof(*given));
+        given[0] = (struct given){n, n};
+        load_fill(l, k->keys, given, n, at, level, true);
+    } else {
+        load_wrong(l, k, n);
+    }
+}
+
+static void
+read_list(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level)
+{
+    struct key_array list = {.n = yaml_count(n)};
+
+    if (list.n == 0)
+        load_error(l, n, "`%s` is an empty list", k->name);
+    list.v = arena_zalloc(l->arena, (list.n + 1) * k->size);
+    memcpy(at, &list, sizeof(list));
+    for (size_t i = 0; i < list.n; i++)
+        read_element(l, k, yaml_item(n, i), (char *)list.v + i * k->size, level);
+}
+
+static void
+read_named(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level)
+{
+    struct key_array list = {.n = n->n};
+
+    list.v = arena_zalloc(l->arena, (list.n + 1) * k->size);
+    memcpy(at, &list, sizeof(list));
+    for (size_t i = 0; i < n->n; i++) {
+        char *element = (char *)list.v + i * k->size;
+        struct str name = load_show(l, n->keys[i]->text);
+
+        *(struct str *)(void *)element = arena_copy(l->arena, n->keys[i]->text);
+        if (n->items[i]->kind == NODE_MAP)
+            load_section(l, k->keys, n->items[i], element, level, true);
+        else
+            load_error(l, n->items[i], "`%s`: `%.*s` wants a mapping", k->name, STR_ARG(name));
+        if (n->keys[i]->text.n == 0)
+            load_error(l, n->keys[i], "`%s`: an empty name", k->name);
+    }
+}
+
+static void
+read_section(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
+{
+    load_section(l, k->keys, n, at, level, fresh);
+}
+
+typedef void reader(struct loader *l, const struct key *k, const struct node *n, void *at);
+
+static reader *const scalars[] = {
+    [KEY_BOOL] = read_bool,         [KEY_INT] = read_number,        [KEY_SIZE] = read_number,
+    [KEY_DURATION] = read_number,   [KEY_STRING] = read_string,     [KEY_FILE] = read_file,
+    [KEY_LOG] = read_log,           [KEY_CHOICE] = read_choice,     [KEY_TEMPLATE] = read_template,
+    [KEY_REGEX] = read_regex,
+};
+
+void
+load_value(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
+{
+    bool map = k->type == KEY_SECTION || k->type == KEY_NAMED || k->type == KEY_TEMPLATES;
+
+    if (n->kind == NODE_NULL || (map && n->kind != NODE_MAP))
+        load_wrong(l, k, n);
+    else if (k->type < sizeof(scalars) / sizeof(scalars[0]) && scalars[k->type] != NULL) {
+        if (want_text(l, k, n))
+            scalars[k->type](l, k, n, at);
+    } else if (k->type == KEY_TEMPLATES)
+        read_templates(l, k, n, at);
+    else if (k->type == KEY_STRINGS)
+        read_strings(l, k, n, at);
+    else if (k->type == KEY_NETWORKS)
+        read_networks(l, k, n, at);
+    else if (k->type == KEY_SECTION)
+        read_section(l, k, n, at, level, fresh);
+    else if (k->type == KEY_LIST)
+        read_list(l, k, n, at, level);
+    else if (k->type == KEY_NAMED)
+        read_named(l, k, n, at, level);
+    else
+        k->custom(l, k, n, at);
+}
