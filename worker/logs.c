@@ -1,0 +1,162 @@
+/*
+ * Access logs. It alone holds the logs' descriptors.
+ *
+ * Each target has a buffer of whole lines, written when the next line has no room and each second. What
+ * the kernel does not take stays in the buffer and goes first the next time, so a line that was torn by
+ * a short write is finished before another begins; lines that find the buffer full are dropped and
+ * counted. A target that refused is left alone until the next second: a full disk costs no call a request.
+ *
+ * Pipes and terminals are written in steps of whole lines that a pipe takes at once, so that lines
+ * of several workers do not mix. Syslog has a datagram a line and no buffer.
+ */
+#include "worker/logs.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker/base/arena.h"
+#include "worker/base/log.h"
+
+#define ROOM (64 * 1024)
+#define LINE_MOST (32 * 1024)   /* longer lines are cut: a client may not keep its request out of the log */
+
+struct target {
+    bool syslog;
+    bool regular;               /* a file: any length at once, and no other worker's bytes in between */
+    bool refused;               /* since the last flush */
+    bool torn;                  /* the buffer begins within a line */
+    int fd;                     /* -1: discard */
+    char *buf;
+    size_t fill;
+};
+
+static struct target *targets;
+static size_t target_count;
+static uint64_t *dropped;
+
+static void
+open_target(struct target *t, int fd)
+{
+    struct stat st;
+
+    t->fd = fd;
+    t->regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    t->refused = false;
+}
+
+void
+logs_init(const struct conf *conf, const int *fds, uint64_t *lost)
+{
+    dropped = lost;
+    target_count = conf->log_count;
+    targets = xcalloc(target_count + 1, sizeof(*targets));
+    for (size_t i = 0; i < target_count; i++) {
+        targets[i].syslog = conf->logs[i].kind == LOG_TO_SYSLOG;
+        open_target(&targets[i], fds[i]);
+    }
+}
+
+/* How much of the buffer to write at once. */
+static size_t
+portion(const struct target *t)
+{
+    const char *end;
+
+    if (t->regular || t->fill <= PIPE_BUF)
+        return t->fill;
+    end = memrchr(t->buf, '\n', PIPE_BUF);
+    return end != NULL ? (size_t)(end + 1 - t->buf) : PIPE_BUF;
+}
+
+static void
+taken(struct target *t, size_t n)
+{
+    t->torn = t->buf[n - 1] != '\n';
+    t->fill -= n;
+    memmove(t->buf, t->buf + n, t->fill);
+}
+
+static void
+flush(struct target *t)
+{
+    while (t->fill > 0 && !t->refused) {
+        ssize_t n = log_write(t->fd, t->buf, portion(t));
+
+        if (n > 0)
+            taken(t, (size_t)n);
+        else
+            t->refused = true;
+    }
+}
+
+void
+logs_flush(void)
+{
+    for (size_t i = 0; i < target_count; i++) {
+        targets[i].refused = false;
+        flush(&targets[i]);
+    }
+}
+
+/* The rest of a line that began elsewhere means nothing in a new file. */
+static void
+drop_torn(struct target *t)
+{
+    char *end;
+
+    if (!t->torn)
+        return;
+    end = memchr(t->buf, '\n', t->fill);
+    taken(t, (size_t)(end + 1 - t->buf));
+    ++*dropped;
+}
+
+void
+logs_reopen(const int *fds, size_t n, size_t first)
+{
+    for (size_t i = 0; i < n && first + i < target_count; i++) {
+        struct target *t = &targets[first + i];
+
+        t->refused = false;
+        flush(t);
+        drop_torn(t);
+        if (t->fd >= 0)
+            close(t->fd);
+        open_target(t, fds[i]);
+    }
+}
+
+static void
+append(struct target *t, struct str line)
+{
+    if (t->buf == NULL)
+        t->buf = xmalloc(ROOM);
+    if (line.n + 1 > ROOM - t->fill)
+        flush(t);
+    if (line.n + 1 > ROOM - t->fill) {
+        ++*dropped;
+        return;
+    }
+    if (line.n > 0)
+        memcpy(t->buf + t->fill, line.p, line.n);
+    t->fill += line.n;
+    t->buf[t->fill++] = '\n';
+}
+
+void
+logs_line(unsigned log, struct str line)
+{
+    struct target *t = &targets[log];
+
+    check(log < target_count);
+    if (t->fd < 0)
+        return;
+    if (line.n > LINE_MOST)
+        line.n = LINE_MOST;
+    if (!t->syslog)
+        append(t, line);
+    else if (!log_syslog(t->fd, LOG_INFO_, line.p, line.n))
+        ++*dropped;
+}
