@@ -21,16 +21,16 @@ read_host(struct str text, struct arena *a, struct str *name)
     if (wild)
         text = (struct str){text.p + 2, text.n - 2};
     if (memchr(text.p, '*', text.n) != NULL)
-        return "`*` stands alone, or as *. before a name";
+        return "* stands alone, or as *. before a name";
     if (host_parse(&host, text, a) != 0)
-        return "is no host";
+        return "no host";
     if (host.port >= 0)
-        return "has a port; the listener has it";
+        return "the port is the listener's";
     for (size_t i = 0; i < host.name.n; i++)
         if (host.name.p[0] != '[' && strchr("abcdefghijklmnopqrstuvwxyz0123456789-._", host.name.p[i]) == NULL)
-            return "is no host";
+            return "no host";
     if (wild && host.name.p[0] == '[')
-        return "is no host";
+        return "no host";
     *name = wild ? arena_printf(a, "*.%.*s", STR_ARG(host.name)) : arena_copy(a, host.name);
     return NULL;
 }
@@ -49,7 +49,7 @@ load_hosts(struct loader *l, const struct key *k, const struct node *n, void *at
         struct str text = load_show(l, list.v[i]);
 
         if (why != NULL)
-            load_error(l, yaml_item(n, i), "host `%.*s` %s", STR_ARG(text), why);
+            load_error(l, yaml_item(n, i), "host `%.*s`: %s", STR_ARG(text), why);
     }
     *(struct str_list *)at = list;
     return 0;

@@ -6,8 +6,8 @@
 #define WEIR_LOADER_H
 
 #include "master/keys.h"
-#include "master/suggest.h"
 #include "master/yaml.h"
+#include "worker/base/suggest.h"
 #include "worker/conf.h"
 
 struct remark;

@@ -42,11 +42,11 @@ measure(struct str a, struct str b)
     return d[a.n][b.n];
 }
 
-/* A third of its letters may be wrong; of a word of one or two letters nothing can be said. */
+/* A third of its letters may be wrong, one of two; of a single letter nothing can be said. */
 void
 suggest_init(struct suggest *s, struct str word)
 {
-    *s = (struct suggest){.word = word, .distance = word.n > 2 ? word.n / 3 + 1 : 0};
+    *s = (struct suggest){.word = word, .distance = word.n > 2 ? word.n / 3 + 1 : word.n};
 }
 
 void

@@ -1,0 +1,190 @@
+#include <check.h>
+#include <stdlib.h>
+
+#include "worker/regex.h"
+
+static struct arena *a;
+
+static void
+set_up(void)
+{
+    a = arena_new();
+}
+
+static void
+tear_down(void)
+{
+    arena_free(a);
+}
+
+static struct regex *
+compile(const char *pattern)
+{
+    struct str why = STR("");
+    size_t offset = 0;
+    struct regex *re = regex_compile(str_of(pattern), a, &why, &offset);
+
+    ck_assert_msg(re != NULL, "%s: %.*s at %zu", pattern, STR_ARG(why), offset);
+    return re;
+}
+
+static void
+same(struct str s, const char *want)
+{
+    ck_assert_msg(str_eq(s, str_of(want)), "%.*s is not %s", STR_ARG(s), want);
+}
+
+START_TEST(groups_are_captured)
+{
+    struct regex *re = compile("^/user/(?<id>\\d+)(/(x)?)?");
+    struct captures c;
+
+    ck_assert_uint_eq(regex_group_count(re), 3);
+    ck_assert_int_eq(regex_group(re, STR("id")), 1);
+    ck_assert_int_eq(regex_group(re, STR("i")), -1);
+    ck_assert_int_eq(regex_group(re, STR("idd")), -1);
+    same(regex_source(re), "^/user/(?<id>\\d+)(/(x)?)?");
+
+    ck_assert_int_eq(regex_match(re, STR("/user/42/"), &c), REGEX_YES);
+    ck_assert_uint_eq(c.n, 4);
+    ck_assert_ptr_eq(c.regex, re);
+    same(c.group[0], "/user/42/");
+    same(c.group[1], "42");
+    same(c.group[2], "/");
+    same(c.group[3], "");
+    ck_assert_int_eq(regex_match(re, STR("/user/x"), &c), REGEX_NO);
+    ck_assert_int_eq(regex_match(re, STR("/user/7"), NULL), REGEX_YES);
+}
+END_TEST
+
+START_TEST(bytes_are_bytes)
+{
+    struct str subject = {"/\xff\0x", 4};
+
+    ck_assert_int_eq(regex_match(compile("^/\\xff\\x00x$"), subject, NULL), REGEX_YES);
+    ck_assert_int_eq(regex_match(compile("^..\\x00.$"), subject, NULL), REGEX_YES);
+    ck_assert_int_eq(regex_match(compile("^/\\w"), subject, NULL), REGEX_NO);
+    ck_assert_int_eq(regex_match(compile("^$"), STR_NONE, NULL), REGEX_YES);
+    /* a dollar is the end, not the line feed before it */
+    ck_assert_int_eq(regex_match(compile("^a$"), STR("a\n"), NULL), REGEX_NO);
+}
+END_TEST
+
+START_TEST(bad_patterns_say_where)
+{
+    static const struct {
+        const char *pattern;
+        size_t offset;
+        const char *why;
+    } rows[] = {
+        {"a(b", 3, "missing closing parenthesis"},
+        {"a)b", 1, "unmatched closing parenthesis"},
+        {"[z-a]", 3, "range out of order in character class"},
+        {"a{2,1}", 5, "numbers out of order in {} quantifier"},
+        {"*a", 0, "quantifier does not follow a repeatable item"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct str why;
+        size_t offset;
+
+        ck_assert_ptr_null(regex_compile(str_of(rows[i].pattern), a, &why, &offset));
+        same(why, rows[i].why);
+        ck_assert_msg(offset == rows[i].offset, "%s: %zu", rows[i].pattern, offset);
+    }
+}
+END_TEST
+
+START_TEST(utf_cannot_be_turned_on)
+{
+    struct str why;
+    size_t offset;
+
+    ck_assert_ptr_null(regex_compile(STR("(*UTF)a"), a, &why, &offset));
+    ck_assert_ptr_null(regex_compile(STR("(*UCP)a"), a, &why, &offset));
+    ck_assert_ptr_null(regex_compile(STR("\\C"), a, &why, &offset));
+}
+END_TEST
+
+/* A pattern of n empty groups. */
+static struct str
+groups(size_t n)
+{
+    char *p = arena_alloc(a, 2 * n);
+
+    for (size_t i = 0; i < n; i++)
+        memcpy(p + 2 * i, "()", 2);
+    return (struct str){p, 2 * n};
+}
+
+START_TEST(groups_are_bounded)
+{
+    struct captures c;
+    struct str why;
+    size_t offset;
+    struct regex *re = regex_compile(groups(REGEX_GROUPS), a, &why, &offset);
+
+    ck_assert_ptr_nonnull(re);
+    ck_assert_int_eq(regex_match(re, STR("x"), &c), REGEX_YES);
+    ck_assert_uint_eq(c.n, REGEX_GROUPS + 1);
+    ck_assert_ptr_null(regex_compile(groups(REGEX_GROUPS + 1), a, &why, &offset));
+    same(why, "101 groups; at most 100");
+}
+END_TEST
+
+static struct str
+many(char byte, size_t n)
+{
+    return (struct str){memset(arena_alloc(a, n), byte, n), n};
+}
+
+START_TEST(matching_is_bounded)
+{
+    struct captures c;
+
+    ck_assert_int_eq(regex_match(compile("^(a+)+$"), arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("^(a|aa)+$"), arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("^(?:(a)|b)*$"), many('a', 8192), &c), REGEX_YES);
+    ck_assert_int_eq(regex_match(compile("a"), many('a', 8193), &c), REGEX_LIMIT);
+    /* the next match is none the worse */
+    ck_assert_int_eq(regex_match(compile("^a+$"), many('a', 8192), &c), REGEX_YES);
+    same(c.group[0], arena_copy(a, many('a', 8192)).p);
+}
+END_TEST
+
+/* Where JIT is not to be had: the same answers, the same bounds. */
+START_TEST(matching_is_bounded_without_jit)
+{
+    struct captures c;
+
+    ck_assert_int_eq(regex_match(compile("(*NO_JIT)^/(\\w+)$"), STR("/abc"), &c), REGEX_YES);
+    same(c.group[1], "abc");
+    ck_assert_int_eq(regex_match(compile("(*NO_JIT)^(a+)+$"), arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c),
+                     REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("(*NO_JIT)^((?:(a)|b)*)*x$"), many('a', 8192), &c), REGEX_LIMIT);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("regex");
+    TCase *tc = tcase_create("all");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_add_test(tc, groups_are_captured);
+    tcase_add_test(tc, bytes_are_bytes);
+    tcase_add_test(tc, bad_patterns_say_where);
+    tcase_add_test(tc, utf_cannot_be_turned_on);
+    tcase_add_test(tc, groups_are_bounded);
+    tcase_add_test(tc, matching_is_bounded);
+    tcase_add_test(tc, matching_is_bounded_without_jit);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
