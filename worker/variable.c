@@ -7,8 +7,8 @@
 #include "worker/base/clock.h"
 #include "worker/request.h"
 
-static struct str
-decimal(struct request *r, uint64_t value)
+struct str
+variable_decimal(struct request *r, uint64_t value)
 {
     char *buf = arena_alloc(r->arena, 20);
     size_t at = 20;
@@ -24,7 +24,7 @@ decimal(struct request *r, uint64_t value)
 static struct str
 seconds(struct request *r, int64_t ms)
 {
-    struct str whole = decimal(r, ms < 0 ? 0 : (uint64_t)ms / 1000);
+    struct str whole = variable_decimal(r, ms < 0 ? 0 : (uint64_t)ms / 1000);
     unsigned rest = ms < 0 ? 0 : (unsigned)(ms % 1000);
     char *buf = arena_alloc(r->arena, whole.n + 4);
 
@@ -57,7 +57,7 @@ static struct str
 get_client_port(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->peer_port != 0 && ip_equal(&r->client, &r->peer) ? decimal(r, r->peer_port) : STR_NONE;
+    return r->peer_port != 0 && ip_equal(&r->client, &r->peer) ? variable_decimal(r, r->peer_port) : STR_NONE;
 }
 
 static struct str
@@ -78,7 +78,7 @@ static struct str
 get_port(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->local.port != 0 ? decimal(r, r->local.port) : STR_NONE;
+    return r->local.port != 0 ? variable_decimal(r, r->local.port) : STR_NONE;
 }
 
 static struct str
@@ -306,7 +306,7 @@ static struct str
 get_status(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->status != 0 ? decimal(r, (uint64_t)r->status) : STR_NONE;
+    return r->status != 0 ? variable_decimal(r, (uint64_t)r->status) : STR_NONE;
 }
 
 static struct str
@@ -320,28 +320,28 @@ static struct str
 get_upstream_status(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->upstream_status != 0 ? decimal(r, (uint64_t)r->upstream_status) : STR_NONE;
+    return r->upstream_status != 0 ? variable_decimal(r, (uint64_t)r->upstream_status) : STR_NONE;
 }
 
 static struct str
 get_upstream_tries(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->tries != 0 ? decimal(r, r->tries) : STR_NONE;
+    return r->tries != 0 ? variable_decimal(r, r->tries) : STR_NONE;
 }
 
 static struct str
 get_bytes_received(struct request *r, struct str arg)
 {
     (void)arg;
-    return decimal(r, r->bytes_received);
+    return variable_decimal(r, r->bytes_received);
 }
 
 static struct str
 get_bytes_sent(struct request *r, struct str arg)
 {
     (void)arg;
-    return decimal(r, r->bytes_sent);
+    return variable_decimal(r, r->bytes_sent);
 }
 
 /* The clock's text changes under way, the request's does not. */

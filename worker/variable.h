@@ -4,6 +4,8 @@
 #ifndef WEIR_VARIABLE_H
 #define WEIR_VARIABLE_H
 
+#include <stdint.h>
+
 #include "worker/base/str.h"
 
 struct request;
@@ -19,6 +21,9 @@ struct variable {
  * (http_, sent_http_: _ turned to - by the getter). NULL: there is none.
  */
 const struct variable *variable_find(struct str name, struct str *arg);
+
+/* A number in the request's arena. */
+struct str variable_decimal(struct request *r, uint64_t value);
 
 /* The table, for suggestions and the manual; ends with a name of NULL. */
 extern const struct variable variables[];
