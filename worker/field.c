@@ -61,15 +61,22 @@ find_factor(void)
     }
 }
 
-enum field_id
-field_id(struct str name)
+/* The length keeps nearly every name that has no id from the comparison. */
+static inline enum field_id
+look_up(struct str name)
 {
     enum field_id id;
 
     if (name.n == 0)
         return FIELD_OTHER;
     id = slots[slot(name)];
-    return str_ieq(name, names[id]) ? id : FIELD_OTHER;
+    return names[id].n == name.n && str_ieq(name, names[id]) ? id : FIELD_OTHER;
+}
+
+enum field_id
+field_id(struct str name)
+{
+    return look_up(name);
 }
 
 struct str
@@ -125,7 +132,7 @@ append(struct fields *f, enum field_id id, struct str name, struct str value)
 struct field *
 fields_add(struct fields *f, struct str name, struct str value)
 {
-    return append(f, field_id(name), name, value);
+    return append(f, look_up(name), name, value);
 }
 
 struct field *

@@ -26,17 +26,18 @@ lower(struct str s, struct arena *a)
     return (struct str){p, s.n};
 }
 
-/* How much of s is a name, up to its colon or end: 0 where a character or a label is wrong. */
+/* How much of s is a name: 0 where a label is empty. */
 static size_t
 name_end(struct str s, bool *upper)
 {
-    uint8_t before = DOT, seen = 0;
+    uint8_t before = DOT, seen = NONE, c;
     size_t i;
 
-    for (i = 0; i < s.n && s.p[i] != ':'; i++) {
-        uint8_t c = class[(uint8_t)s.p[i]];
-
-        if (c == NONE || (c & before & DOT) != 0)
+    for (i = 0; i < s.n; i++) {
+        c = class[(uint8_t)s.p[i]];
+        if (c == NONE)
+            break;
+        if ((c & before & DOT) != 0)
             return 0;
         seen |= c;
         before = c;

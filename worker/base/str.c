@@ -41,6 +41,13 @@ load_short(const char *p, size_t n)
     return first | (uint64_t)last << 32;
 }
 
+/* Mostly both are spelt alike. */
+static inline bool
+same(uint64_t x, uint64_t y)
+{
+    return x == y || lower(x) == lower(y);
+}
+
 bool
 str_ieq(struct str a, struct str b)
 {
@@ -49,12 +56,12 @@ str_ieq(struct str a, struct str b)
     if (a.n == 0)
         return true;
     if (a.n < 8)
-        return lower(load_short(a.p, a.n)) == lower(load_short(b.p, b.n));
+        return same(load_short(a.p, a.n), load_short(b.p, b.n));
 
     for (size_t i = 0; i + 8 < a.n; i += 8)
-        if (lower(load8(a.p + i)) != lower(load8(b.p + i)))
+        if (!same(load8(a.p + i), load8(b.p + i)))
             return false;
-    return lower(load8(a.p + a.n - 8)) == lower(load8(b.p + b.n - 8));
+    return same(load8(a.p + a.n - 8), load8(b.p + b.n - 8));
 }
 
 /* Where the list's first member ends: at a comma outside of quotes, or with the list. */

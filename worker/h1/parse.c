@@ -111,17 +111,19 @@ request_version(struct h1_head *h, const char *buf, const char *p, const char *e
 static int
 blank_lines(struct h1_head *h, const char *buf, const char *end)
 {
-    while (buf + h->at < end && buf[h->at] == '\r') {
+    const char *p = buf + h->at;
+
+    for (; p < end && *p == '\r'; p += 2) {
         if (h->blank == BLANK_MOST)
             return 400;
-        if (end - buf - h->at < 2)
-            return more(h, START, h->at);
-        if (buf[h->at + 1] != '\n')
+        if (p + 1 == end)
+            break;
+        if (p[1] != '\n')
             return 400;
         h->blank++;
-        h->at += 2;
     }
-    return H1_DONE;
+    h->at = (size_t)(p - buf);
+    return p == end || *p == '\r' ? more(h, START, h->at) : H1_DONE;
 }
 
 /* RFC 9112 3: method SP request-target SP HTTP-version, and nothing more lenient. */
@@ -163,6 +165,20 @@ request_line(struct h1_head *h, const char *buf, const char *end)
     }
 }
 
+static inline bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* HTTP/1.# ### */
+static inline bool
+is_status(const char *p)
+{
+    return memcmp(p, "HTTP/1.", VERSION_SIZE - 1) == 0 && is_digit(p[7]) && p[8] == ' ' &&
+           is_digit(p[9]) && is_digit(p[10]) && is_digit(p[11]);
+}
+
 /* RFC 9112 4: HTTP-version SP status-code SP [ reason ]; the second SP may be missing with the reason. */
 static int
 status_line(struct h1_head *h, const char *buf, const char *end)
@@ -173,7 +189,7 @@ status_line(struct h1_head *h, const char *buf, const char *end)
     if (h->state == START) {
         if (bound - line <= STATUS_SIZE)
             return like(line, bound, "HTTP/1.# ###") && bound == end ? H1_MORE : 502;
-        if (!like(line, end, "HTTP/1.# ###"))
+        if (!is_status(line))
             return 502;
         set_minor(h, line[VERSION_SIZE - 1]);
         h->status = (line[9] - '0') * 100 + (line[10] - '0') * 10 + line[11] - '0';
@@ -248,6 +264,11 @@ take_connection(struct h1_head *h, struct str list)
 {
     struct str option;
 
+    /* what nearly everyone sends */
+    if (str_ieq(list, STR("keep-alive"))) {
+        h->connection_keep_alive = true;
+        return 0;
+    }
     while (str_list_next(&list, &option)) {
         if (str_ieq(option, STR("close")))
             h->connection_close = true;
