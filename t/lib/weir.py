@@ -23,7 +23,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build/plain/weir")
-DEADLINE = 30
+DEADLINE = int(os.environ.get("WEIR_DEADLINE", "30"))
 
 cleanups = []           # of the test that runs: called last to first, each may raise
 
@@ -109,7 +109,7 @@ class Message:
         return self.body.decode("latin-1")
 
     def __repr__(self):
-        return f"{self.raw!r} + {self.body[:200]!r}"
+        return f"{self.raw[:1000]!r} + {self.body[:200]!r}"
 
 
 class Peer:
