@@ -281,6 +281,16 @@ flow_move(struct flow *dest, struct flow *from, size_t n)
     }
 }
 
+void
+flow_share(struct flow *dest, const struct flow *from)
+{
+    check(from->pipe == NULL);
+    for (const struct flow_piece *piece = from->first; piece != NULL; piece = piece->next) {
+        append(dest, piece->buffer, piece->p, piece->n);
+        dest->passed -= piece->n;
+    }
+}
+
 ssize_t
 flow_splice_in(struct flow *f, int fd, size_t most)
 {

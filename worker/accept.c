@@ -1,0 +1,150 @@
+/*
+ * Accepting. It alone knows listening sockets. At the limit the client that was idle longest makes
+ * room; where none is idle, accepting pauses until one leaves, and the kernel's queue waits.
+ */
+#include "worker/accept.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/base/log.h"
+#include "worker/base/loop.h"
+#include "worker/h1/client.h"
+#include "worker/state.h"
+
+#define ACCEPTS_A_TURN 64
+#define NO_DESCRIPTORS_MS 100   /* until accepting is tried again */
+#define OTHER_DESCRIPTORS 64    /* logs, epoll, pipes to the master */
+
+struct acceptor {
+    struct io io;
+    const struct listener *listener;
+};
+
+static struct acceptor *acceptors;
+static size_t count;
+static bool paused;
+static struct timer retry;
+
+static void
+pause_accepting(void)
+{
+    if (paused)
+        return;
+    paused = true;
+    for (size_t i = 0; i < count; i++)
+        loop_remove(&acceptors[i].io);
+}
+
+void
+accept_resume(void)
+{
+    if (!paused || worker.draining || worker.connections >= worker.connections_most || timer_is_set(&retry))
+        return;
+    paused = false;
+    for (size_t i = 0; i < count; i++)
+        if (!loop_add_listener(&acceptors[i].io))
+            log_error("epoll: %s: %m", arena_cstr(worker.conf->arena, acceptors[i].listener->text));
+}
+
+static void
+try_again(struct timer *t)
+{
+    (void)t;
+    accept_resume();
+}
+
+static bool
+has_room(void)
+{
+    if (worker.connections < worker.connections_most || client_evict())
+        return true;
+    pause_accepting();
+    return false;
+}
+
+static void
+out_of_descriptors(void)
+{
+    log_error("accept: %m");
+    timer_set(&retry, NO_DESCRIPTORS_MS);
+    pause_accepting();
+}
+
+/* True where there may be another. */
+static bool
+accept_one(struct acceptor *a)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = sizeof ss;
+    struct addr peer = {0};
+    int fd = accept4(a->io.fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        if (ss.ss_family != AF_UNIX)
+            addr_from_sockaddr(&peer, (struct sockaddr *)&ss, n);
+        client_new(fd, a->listener, &peer.ip, peer.port);
+        return true;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        out_of_descriptors();
+    return errno == EINTR || errno == ECONNABORTED;
+}
+
+static void
+ready(struct io *io)
+{
+    struct acceptor *a = (struct acceptor *)((char *)io - offsetof(struct acceptor, io));
+
+    for (int i = 0; i < ACCEPTS_A_TURN && has_room(); i++)
+        if (!accept_one(a))
+            break;
+}
+
+/* limits.connections, or what the descriptors allow: a client may need a server's and a pipe's as well. */
+static size_t
+connections_most(const struct conf *conf)
+{
+    size_t most = (size_t)conf->scope.policy.limits.connections;
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
+        size_t others = OTHER_DESCRIPTORS + conf->log_count + count;
+        size_t allowed = r.rlim_cur > others + 2 ? ((size_t)r.rlim_cur - others) / 2 : 1;
+
+        if (allowed < most)
+            most = allowed;
+    }
+    return most;
+}
+
+bool
+accept_start(const struct worker_start *start)
+{
+    retry.fire = try_again;
+    count = start->listener_count;
+    acceptors = xcalloc(count, sizeof *acceptors);
+    worker.connections_most = connections_most(start->conf);
+    for (size_t i = 0; i < count; i++) {
+        struct acceptor *a = &acceptors[i];
+
+        a->listener = start->listeners[i].conf;
+        a->io.fd = start->listeners[i].fd;
+        a->io.ready = ready;
+        if (!loop_add_listener(&a->io))
+            return false;
+    }
+    return true;
+}
+
+void
+accept_stop(void)
+{
+    timer_stop(&retry);
+    pause_accepting();
+    for (size_t i = 0; i < count; i++)
+        close(acceptors[i].io.fd);
+    count = 0;
+}

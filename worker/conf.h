@@ -1,0 +1,160 @@
+/*
+ * The configuration as the worker reads it: plain structs, filled in the master by the loader from
+ * the key tables, constant afterwards. One generation, one arena; workers inherit it over fork.
+ * Units: bytes, milliseconds. The names are those of weir.yaml.
+ */
+#ifndef WEIR_CONF_H
+#define WEIR_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/base/addr.h"
+#include "worker/base/arena.h"
+#include "worker/base/str.h"
+#include "worker/key.h"
+#include "worker/module.h"
+#include "worker/regex.h"
+#include "worker/template.h"
+
+struct limits {
+    int64_t connections;
+    size_t request_line;
+    size_t request_header;
+    size_t request_headers;
+    int64_t request_header_count;
+    size_t request_body;        /* policy; 0: no limit */
+    size_t response_head;       /* policy */
+};
+
+struct timeouts {               /* 0: none */
+    int64_t client_header;
+    int64_t client_body;        /* this and what follows, but for client_idle: policy */
+    int64_t client_write;
+    int64_t client_idle;
+    int64_t connect;
+    int64_t upstream;
+    int64_t tunnel;
+};
+
+enum { ENCODED_SLASH_KEEP, ENCODED_SLASH_REJECT };
+
+/* The engine's own policies. Inner levels start from a copy of the outer level's. */
+struct policy {
+    struct limits limits;
+    struct timeouts timeouts;
+    size_t min_rate;            /* bytes/s; 0: none */
+    int encoded_slash;
+    size_t buffer;
+};
+
+/* What holds at one level (the file's top, a site, a route): the engine's policies and the modules'. */
+struct scope {
+    struct policy policy;
+    void **conf;                /* by the module's index in the registry; NULL: not in use here */
+    struct hooks hooks[PHASES];
+};
+
+enum log_kind { LOG_TO_FILE, LOG_TO_STDERR, LOG_TO_SYSLOG };
+
+/* A place that lines go to: opened by the master, one descriptor each in struct worker_start. */
+struct log_target {
+    enum log_kind kind;
+    struct str path;
+};
+
+struct listener {
+    struct addr address;
+    struct str text;            /* as it was written */
+    struct str name;            /* empty: none */
+    bool proxy_protocol;
+    unsigned index;
+    unsigned series;            /* its counters, see shm/slots.h; set by the master */
+    struct site_table *sites;   /* which site a host gets here; see worker/route.h */
+};
+
+struct server {
+    struct addr address;
+    struct str text;
+    int64_t weight;
+    struct upstream *upstream;
+    unsigned index;             /* within its upstream */
+    unsigned series;
+};
+
+enum { BALANCE_ROUND_ROBIN };
+
+struct upstream {
+    struct str name;
+    struct server *servers;
+    size_t server_count;
+    int balance;
+    int64_t keepalive;
+    int64_t keepalive_timeout;
+    unsigned index;
+    unsigned first_server;      /* number of the first of its servers among all servers of the file */
+    unsigned series;
+};
+
+enum { SCHEME_ANY, SCHEME_HTTP, SCHEME_HTTPS };
+
+struct match {
+    struct str path;            /* p NULL: no such condition */
+    struct str prefix;          /* without a trailing slash, but for "/" alone */
+    const struct regex *regex;
+    struct str_list methods;    /* n 0: any */
+    int scheme;
+};
+
+struct route {
+    struct str name;
+    struct match match;
+    struct scope scope;
+    struct upstream *proxy;     /* NULL: a module answers */
+    struct site *site;
+    int line;                   /* in the file */
+    unsigned series;
+};
+
+struct site {
+    struct str name;            /* its first host: $site */
+    struct str_list hosts;      /* lower case */
+    struct str_list listen;     /* names of listeners; n 0: all */
+    struct scope scope;
+    struct route *routes;
+    size_t route_count;
+    int line;
+};
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_NOTICE, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+
+struct conf {
+    struct arena *arena;
+    struct str file;            /* its path, for messages */
+
+    /* the master's */
+    struct str user, group;     /* empty group: the user's own */
+    int64_t workers;            /* 0: auto */
+    struct str pid_file;        /* empty: off */
+    struct str stats_file;
+    int64_t stats_interval;
+    unsigned error_log;
+    int log_level;
+    int64_t drain_timeout;
+    int64_t drain_tunnels;
+
+    struct log_target *logs;
+    size_t log_count;
+
+    struct cidr_list trusted_proxies;
+    struct scope scope;
+    struct listener *listeners;
+    size_t listener_count;
+    struct upstream *upstreams;
+    size_t upstream_count;
+    size_t server_count;        /* of all upstreams */
+    struct site *sites;
+    size_t site_count;
+};
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * Counting. It alone knows which counters an event touches. Plain stores into the worker's own row.
+ */
+#include "worker/count.h"
+
+#include "worker/state.h"
+
+void
+count_accepted(const struct listener *l)
+{
+    struct slots_counters *c = worker_counters(l->series);
+
+    slots_add(&c->connections, 1);
+    slots_add(&c->open, 1);
+    slots_add(&worker.row->total.connections, 1);
+    slots_add(&worker.row->total.open, 1);
+}
+
+void
+count_closed(const struct listener *l)
+{
+    slots_add(&worker_counters(l->series)->open, (uint64_t)-1);
+    slots_add(&worker.row->total.open, (uint64_t)-1);
+}
+
+void
+count_conn_state(enum slots_conn from, enum slots_conn to)
+{
+    if (from < SLOTS_CONNS)
+        slots_add(&worker.row->conns[from], (uint64_t)-1);
+    if (to < SLOTS_CONNS)
+        slots_add(&worker.row->conns[to], 1);
+}
+
+void
+count_reused(const struct listener *l)
+{
+    slots_add(&worker_counters(l->series)->reused, 1);
+    slots_add(&worker.row->total.reused, 1);
+}
+
+static void
+add_request(struct slots_counters *c, int status, uint64_t received, uint64_t sent, uint64_t us)
+{
+    slots_add(&c->requests[status >= 100 && status < 600 ? status / 100 : 0], 1);
+    slots_add(&c->bytes_received, received);
+    slots_add(&c->bytes_sent, sent);
+    slots_observe(c, us);
+}
+
+void
+count_request(const struct request *r)
+{
+    uint64_t us = (uint64_t)(r->times.end - r->times.start);
+    int status = r->started ? r->status : 0;
+
+    add_request(&worker.row->total, status, r->bytes_received, r->bytes_sent, us);
+    add_request(worker_counters(r->listener->series), status, r->bytes_received, r->bytes_sent, us);
+    if (r->route != NULL)
+        add_request(worker_counters(r->route->series), status, r->bytes_received, r->bytes_sent, us);
+    worker.row->served = 1;
+}
+
+void
+count_client_error(const struct listener *l, enum slots_error kind)
+{
+    slots_add(&worker.row->total.errors[kind], 1);
+    slots_add(&worker_counters(l->series)->errors[kind], 1);
+}
+
+/* What happens to a server counts for its upstream too. */
+static void
+add_both(const struct server *s, size_t member, uint64_t n)
+{
+    slots_add((uint64_t *)((char *)worker_counters(s->series) + member), n);
+    slots_add((uint64_t *)((char *)worker_counters(s->upstream->series) + member), n);
+}
+
+#define ADD_BOTH(s, member, n) add_both(s, offsetof(struct slots_counters, member), n)
+
+void
+count_server_opened(const struct server *s)
+{
+    ADD_BOTH(s, connections, 1);
+    ADD_BOTH(s, open, 1);
+}
+
+void
+count_server_closed(const struct server *s)
+{
+    ADD_BOTH(s, open, (uint64_t)-1);
+}
+
+void
+count_server_reused(const struct server *s)
+{
+    ADD_BOTH(s, reused, 1);
+}
+
+void
+count_server_retry(const struct server *s)
+{
+    ADD_BOTH(s, retries, 1);
+}
+
+void
+count_server_error(const struct server *s, enum slots_error kind)
+{
+    add_both(s, offsetof(struct slots_counters, errors) + kind * sizeof(uint64_t), 1);
+}
+
+void
+count_server_bytes(const struct server *s, uint64_t received, uint64_t sent)
+{
+    ADD_BOTH(s, bytes_received, received);
+    ADD_BOTH(s, bytes_sent, sent);
+}
+
+void
+count_server_request(const struct server *s, int status, int64_t us)
+{
+    add_request(worker_counters(s->series), status, 0, 0, (uint64_t)us);
+    add_request(worker_counters(s->upstream->series), status, 0, 0, (uint64_t)us);
+}

@@ -1,0 +1,35 @@
+/*
+ * Counting: what happens to requests and connections, into this worker's row of the slots. Each
+ * dimension (all, listener, route, upstream, server) is counted alone.
+ */
+#ifndef WEIR_COUNT_H
+#define WEIR_COUNT_H
+
+#include "shm/slots.h"
+#include "worker/request.h"
+
+/* A client connection was accepted / is gone. */
+void count_accepted(const struct listener *l);
+void count_closed(const struct listener *l);
+/* It goes from one state to another (SLOTS_CONNS: none). */
+void count_conn_state(enum slots_conn from, enum slots_conn to);
+
+/* Another request on a connection that had one. */
+void count_reused(const struct listener *l);
+
+/* A request is over. */
+void count_request(const struct request *r);
+
+/* Something a client did wrong, or that went wrong with it. */
+void count_client_error(const struct listener *l, enum slots_error kind);
+
+void count_server_opened(const struct server *s);
+void count_server_closed(const struct server *s);
+void count_server_reused(const struct server *s);
+void count_server_retry(const struct server *s);
+void count_server_error(const struct server *s, enum slots_error kind);
+void count_server_bytes(const struct server *s, uint64_t received, uint64_t sent);
+/* The server's part of a request is over: its status (0: none came), and how long it took. */
+void count_server_request(const struct server *s, int status, int64_t us);
+
+#endif

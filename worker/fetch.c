@@ -1,0 +1,98 @@
+/*
+ * The FETCH phase. It alone decides when a server is taken: a body of known length up to 64 KiB is
+ * read first, so that a slow client doesn't occupy one.
+ */
+#include "worker/fetch.h"
+
+#include "worker/answer.h"
+#include "worker/balance.h"
+#include "worker/forwarded.h"
+#include "worker/h1/origin.h"
+#include "worker/hop.h"
+
+#define READ_FIRST (64 * 1024)
+
+/* RFC 9110 9.3.8: what came, as a message/http, but for what may be secret. */
+static int
+answer_trace(struct request *r)
+{
+    const struct fields *f = &r->request.fields;
+    struct str text = arena_printf(r->arena, "TRACE %.*s HTTP/1.%d\r\n", STR_ARG(r->target), r->minor);
+    size_t n = text.n + 2;
+    char *all, *at;
+
+    for (size_t i = 0; i < f->n; i++)
+        n += f->v[i].name.n + f->v[i].value.n + 4;
+    at = all = arena_alloc(r->arena, n);
+    at = mempcpy(at, text.p, text.n);
+    for (size_t i = 0; i < f->n; i++) {
+        const struct field *field = &f->v[i];
+
+        if (field->id == FIELD_COOKIE || field->id == FIELD_PROXY_AUTHORIZATION ||
+            str_ieq(field->name, STR("authorization")))
+            continue;
+        at = mempcpy(at, field->name.p, field->name.n);
+        at = mempcpy(at, ": ", 2);
+        at = mempcpy(at, field->value.p, field->value.n);
+        at = mempcpy(at, "\r\n", 2);
+    }
+    at = mempcpy(at, "\r\n", 2);
+    answer(r, 200, STR("message/http"), (struct str){all, (size_t)(at - all)});
+    return HOOK_ANSWER;
+}
+
+static int
+answer_options(struct request *r)
+{
+    answer(r, 200, STR_NONE, STR_NONE);
+    fields_add(&r->response.fields, STR("Allow"),
+               STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+    return HOOK_ANSWER;
+}
+
+/* RFC 9110 7.6.2: counts for TRACE and OPTIONS only. */
+static int
+count_forwards(struct request *r)
+{
+    struct field *f;
+    long long left;
+
+    if (r->method != METHOD_TRACE && r->method != METHOD_OPTIONS)
+        return HOOK_NEXT;
+    if ((f = fields_find_id(&r->request.fields, FIELD_MAX_FORWARDS)) == NULL)
+        return HOOK_NEXT;
+    if ((left = str_decimal(f->value)) < 0)
+        return 400;
+    if (left == 0)
+        return r->method == METHOD_TRACE ? answer_trace(r) : answer_options(r);
+    f->value = arena_printf(r->arena, "%lld", left - 1);
+    return HOOK_NEXT;
+}
+
+static bool
+waits_for_content(const struct request *r)
+{
+    const struct message *m = &r->request;
+
+    return m->length > 0 && m->length <= READ_FIRST && !m->body.ended && !r->expects_continue;
+}
+
+int
+fetch_start(struct request *r)
+{
+    int result;
+
+    if (r->route->proxy == NULL)
+        return 500;
+    if (waits_for_content(r))
+        return HOOK_WAIT;
+    if (forwarded_loops(r))
+        return 508;
+    if ((result = count_forwards(r)) != HOOK_NEXT)
+        return result;
+    r->upstream = r->route->proxy;
+    r->server = balance_choose(r->upstream);
+    hop_upgrade(r);
+    hop_forward(r);
+    return origin_start(r, r->server) ? HOOK_WAIT : 502;
+}

@@ -1,0 +1,379 @@
+/*
+ * Client connections: their states, their timers, and how they end. It alone knows when one is closed.
+ *
+ * One timer serves a connection, since only one thing is waited for at a time: a head, the next
+ * request, content, room in the socket, an end. While the origin is waited for, none runs.
+ */
+#include "worker/h1/client.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/accept.h"
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
+#include "worker/count.h"
+#include "worker/pipeline.h"
+#include "worker/state.h"
+
+#define DRAIN_IDLE_MS 5000      /* so that no request in flight meets a close */
+#define LINGER_MS 5000          /* without a byte */
+#define LINGER_MOST_MS 30000
+#define LINGER_TURN 64          /* reads a turn */
+
+static struct client *newest_idle, *oldest_idle;
+
+static void
+unlink_idle(struct client *c)
+{
+    *(c->newer != NULL ? &c->newer->older : &newest_idle) = c->older;
+    *(c->older != NULL ? &c->older->newer : &oldest_idle) = c->newer;
+    c->newer = c->older = NULL;
+}
+
+static void
+link_idle(struct client *c)
+{
+    c->newer = NULL;
+    c->older = newest_idle;
+    *(newest_idle != NULL ? &newest_idle->newer : &oldest_idle) = c;
+    newest_idle = c;
+}
+
+static enum slots_conn
+counted_as(const struct client *c)
+{
+    switch ((enum client_state)c->state) {
+    case CLIENT_PROXY:
+    case CLIENT_HEAD:
+        return SLOTS_CONN_READING;
+    case CLIENT_IDLE:
+        return SLOTS_CONN_IDLE;
+    case CLIENT_BUSY:
+        return c->r != NULL && c->r->tunnel ? SLOTS_CONN_TUNNEL : SLOTS_CONN_ACTIVE;
+    case CLIENT_LINGER:
+        return SLOTS_CONN_CLOSING;
+    case CLIENT_CLOSED:
+        break;
+    }
+    return SLOTS_CONNS;
+}
+
+void
+client_state(struct client *c, enum client_state state)
+{
+    enum slots_conn as;
+
+    if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
+        unlink_idle(c);
+    if (c->state != CLIENT_IDLE && state == CLIENT_IDLE)
+        link_idle(c);
+    if (c->state != state)
+        c->since = clock_ms();
+    c->state = (uint8_t)state;
+    as = counted_as(c);
+    if (as != c->counted)
+        count_conn_state(c->counted, as);
+    c->counted = (uint8_t)as;
+}
+
+static void
+release(struct deferred *d)
+{
+    free((char *)d - offsetof(struct client, deferred));
+}
+
+void
+client_close(struct client *c)
+{
+    if (c->state == CLIENT_CLOSED)
+        return;
+    client_state(c, CLIENT_CLOSED);
+    c->r = NULL;
+    timer_stop(&c->timer);
+    loop_unpost(&c->task);
+    loop_remove(&c->io);
+    close(c->io.fd);
+    h1_write_clear(&c->out);
+    h1_reader_drop(&c->in);
+    count_closed(c->listener);
+    loop_defer(&c->deferred);
+    worker.connections--;
+    accept_resume();
+}
+
+/* --- timers --- */
+
+static int64_t
+no_less_than(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* While there is a request: the client is timed only where it is waited for. */
+static int64_t
+busy_timeout(const struct client *c)
+{
+    const struct request *r = c->r;
+    const struct timeouts *t = &r->scope->policy.timeouts;
+    const struct flow *body = &r->request.body;
+
+    if (r->open_ended && r->started)
+        return t->tunnel == 0 ? 0 : no_less_than(r->moved_ms + t->tunnel - clock_ms(), 1);
+    if (c->blocked)
+        return t->client_write;
+    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->io.readable)
+        return t->client_body;
+    return 0;
+}
+
+static int64_t
+timeout(const struct client *c)
+{
+    const struct timeouts *t = &worker.conf->scope.policy.timeouts;
+    int64_t passed = clock_ms() - c->since;
+
+    switch ((enum client_state)c->state) {
+    case CLIENT_PROXY:
+    case CLIENT_HEAD:
+        return t->client_header == 0 ? 0 : no_less_than(t->client_header - passed, 1);
+    case CLIENT_IDLE:
+        if (worker.draining) {
+            passed = clock_ms() - no_less_than(c->since, worker.drain_started);
+            return no_less_than(DRAIN_IDLE_MS - passed, 1);
+        }
+        return t->client_idle;
+    case CLIENT_BUSY:
+        return busy_timeout(c);
+    case CLIENT_LINGER:
+        return passed + LINGER_MS > LINGER_MOST_MS ? no_less_than(LINGER_MOST_MS - passed, 1) : LINGER_MS;
+    case CLIENT_CLOSED:
+        break;
+    }
+    return 0;
+}
+
+void
+client_timer(struct client *c)
+{
+    int64_t ms;
+
+    if (c->state == CLIENT_CLOSED)
+        return;
+    ms = timeout(c);
+    if (ms > 0)
+        timer_set(&c->timer, ms);
+    else
+        timer_stop(&c->timer);
+}
+
+static void
+busy_expired(struct client *c)
+{
+    struct request *r = c->r;
+    int64_t tunnel = r->scope->policy.timeouts.tunnel;
+
+    if (r->open_ended && r->started && clock_ms() - r->moved_ms < tunnel) {
+        client_timer(c);
+        return;
+    }
+    count_client_error(c->listener, SLOTS_ERROR_TIMEOUT);
+    if (r->started)
+        pipeline_client_lost(r);
+    else
+        pipeline_fail(r, 408);
+}
+
+static void
+fire(struct timer *t)
+{
+    struct client *c = (struct client *)((char *)t - offsetof(struct client, timer));
+
+    switch ((enum client_state)c->state) {
+    case CLIENT_HEAD:
+        if (c->r == NULL) {
+            client_close(c);    /* nothing came: nobody to answer */
+            break;
+        }
+        count_client_error(c->listener, SLOTS_ERROR_TIMEOUT);
+        client_state(c, CLIENT_BUSY);
+        pipeline_refuse(c->r, 408);
+        break;
+    case CLIENT_BUSY:
+        busy_expired(c);
+        break;
+    case CLIENT_PROXY:
+    case CLIENT_IDLE:
+    case CLIENT_LINGER:
+        client_close(c);
+        break;
+    case CLIENT_CLOSED:
+        break;
+    }
+}
+
+/* --- the end of a response, and of a connection --- */
+
+/* RFC 9112 9.6: shut, and read on, so that no reset takes the answer from the client. */
+static void
+linger(struct client *c)
+{
+    shutdown(c->io.fd, SHUT_WR);
+    h1_reader_drop(&c->in);
+    client_state(c, CLIENT_LINGER);
+    client_timer(c);
+    if (c->io.readable)
+        loop_post(&c->task);
+}
+
+static void
+throw_away(struct client *c)
+{
+    static char bytes[16 * 1024];
+
+    for (int i = 0; i < LINGER_TURN; i++) {
+        ssize_t n = h1_receive(&c->in, bytes, sizeof bytes);
+
+        if (n == -1) {
+            client_timer(c);
+            return;
+        }
+        if (n <= 0) {
+            client_close(c);
+            return;
+        }
+    }
+    loop_post(&c->task);
+}
+
+void
+client_next(struct client *c)
+{
+    bool whole = c->r->request.body.ended;
+
+    c->r = NULL;
+    c->head = NULL;
+    c->blocked = false;
+    h1_write_clear(&c->out);
+    if (!whole || (c->close && (h1_reader_has(&c->in) || c->io.readable))) {
+        linger(c);
+        return;
+    }
+    if (c->close) {
+        client_close(c);
+        return;
+    }
+    h1_reader_rest(&c->in);
+    client_state(c, CLIENT_IDLE);
+    client_timer(c);
+    if (h1_reader_has(&c->in) || c->io.readable)
+        loop_post(&c->task);
+}
+
+void
+client_drain(void)
+{
+    for (struct client *c = oldest_idle; c != NULL; c = c->newer)
+        client_timer(c);
+}
+
+bool
+client_evict(void)
+{
+    if (oldest_idle == NULL)
+        return false;
+    client_close(oldest_idle);
+    return true;
+}
+
+/* --- what the loop brings --- */
+
+/*
+ * The client's FIN or a reset, while its request is worked on. A FIN alone may be a client that has
+ * said all it has to say, and waits for the answer; a stream without an end is not worth keeping for it.
+ */
+static void
+hung_up(struct client *c)
+{
+    struct request *r = c->r;
+    char byte;
+    ssize_t n = recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    if (n > 0)
+        return;
+    c->half_closed = true;
+    if (n < 0 || (r->open_ended && r->started && !r->tunnel)) {
+        count_client_error(c->listener, SLOTS_ERROR_RESET);
+        pipeline_client_lost(r);
+    }
+}
+
+static void
+go_on(struct client *c)
+{
+    switch ((enum client_state)c->state) {
+    case CLIENT_PROXY:
+    case CLIENT_IDLE:
+    case CLIENT_HEAD:
+        client_input(c);
+        break;
+    case CLIENT_BUSY:
+        if (c->io.writable && c->blocked)
+            client_send(c);
+        if (c->state == CLIENT_BUSY && !c->r->request.body.ended && c->io.readable)
+            client_receive(c);
+        if (c->state == CLIENT_BUSY && c->io.hangup && !c->half_closed && c->r->request.body.ended)
+            hung_up(c);
+        client_timer(c);
+        break;
+    case CLIENT_LINGER:
+        throw_away(c);
+        break;
+    case CLIENT_CLOSED:
+        break;
+    }
+}
+
+static void
+ready(struct io *io)
+{
+    go_on((struct client *)((char *)io - offsetof(struct client, io)));
+}
+
+static void
+run(struct task *t)
+{
+    go_on((struct client *)((char *)t - offsetof(struct client, task)));
+}
+
+void
+client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port)
+{
+    struct client *c = xcalloc(1, sizeof *c);
+
+    c->io.fd = fd;
+    c->io.ready = ready;
+    if (!loop_add(&c->io)) {
+        log_warning("epoll: a connection is dropped: %m");
+        close(fd);
+        free(c);
+        return;
+    }
+    c->in.io = &c->io;
+    c->timer.fire = fire;
+    c->task.run = run;
+    c->deferred.free = release;
+    c->listener = l;
+    c->peer = *peer;
+    c->peer_port = port;
+    c->local_port = l->address.port;
+    c->counted = SLOTS_CONNS;
+    c->state = CLIENT_CLOSED;
+    h1_write_init(&c->out);
+    worker.connections++;
+    count_accepted(l);
+    client_state(c, l->proxy_protocol ? CLIENT_PROXY : CLIENT_HEAD);
+    client_timer(c);
+}

@@ -1,0 +1,86 @@
+/*
+ * A client's connection over HTTP/1, the front of its requests: one at a time, in order. Runs in the
+ * worker. An idle one holds this struct and nothing else.
+ */
+#ifndef WEIR_H1_CLIENT_H
+#define WEIR_H1_CLIENT_H
+
+#include "shm/slots.h"
+#include "worker/base/loop.h"
+#include "worker/h1/reader.h"
+#include "worker/h1/write.h"
+#include "worker/pace.h"
+#include "worker/request.h"
+
+enum client_state {
+    CLIENT_PROXY,               /* a PROXY header has to come first */
+    CLIENT_IDLE,                /* between requests */
+    CLIENT_HEAD,                /* in the middle of a head, or before the first byte of the first */
+    CLIENT_BUSY,                /* there is a request */
+    CLIENT_LINGER,              /* answered and shut; what the client still sends is thrown away */
+    CLIENT_CLOSED,
+};
+
+struct client {
+    struct io io;
+    struct timer timer;         /* for whatever is waited for: see client_timer */
+    struct task task;           /* goes on with what stands in `in`, in the next turn */
+    struct deferred deferred;
+    struct client *newer, *older;   /* while idle */
+    const struct listener *listener;
+    struct ip peer;
+    uint16_t peer_port;
+    uint16_t local_port;
+    uint8_t state;              /* enum client_state */
+    uint8_t counted;            /* the enum slots_conn it is counted in */
+    bool sending;               /* client_send is at work */
+    bool receiving, receive_again;
+    bool close;                 /* the response says so: no request comes after it */
+    bool blocked;               /* the socket takes no more of what is ready */
+    bool half_closed;           /* the client has sent its FIN */
+    unsigned requests;
+    int64_t since;              /* clock_ms(): when the state that is timed began */
+
+    struct h1_reader in;
+    struct h1_writer out;
+    struct request *r;
+    struct h1_head *head;       /* in the request's arena */
+    struct pace up, down;
+};
+
+/* --- h1/client.c: the connection --- */
+
+/* A connection was accepted. The descriptor is the client's from now on. */
+void client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port);
+
+void client_close(struct client *c);
+
+/* The request is over and the response with the kernel: the next one, or the end. */
+void client_next(struct client *c);
+
+/* Sets the timer for what is waited for now. */
+void client_timer(struct client *c);
+
+void client_state(struct client *c, enum client_state state);
+
+/* The worker begins to drain: idle clients get five seconds more. */
+void client_drain(void);
+
+/* Closes the client that has been idle longest; false: there is none. */
+bool client_evict(void);
+
+/* --- h1/front.c: requests come in --- */
+
+/* Something can be read, or stands in `in` already. */
+void client_input(struct client *c);
+
+/* --- h1/send.c: responses go out --- */
+
+extern const struct front h1_front;
+
+void client_send(struct client *c);
+
+/* Reads the request's content while there is room for it. */
+void client_receive(struct client *c);
+
+#endif

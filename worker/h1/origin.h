@@ -1,0 +1,70 @@
+/*
+ * An origin over HTTP/1: the source that sends a request to a server and reads its response, and the
+ * connections to servers that are kept between requests. Runs in the worker; connections are its own,
+ * a pool a server, the newest used first.
+ */
+#ifndef WEIR_H1_ORIGIN_H
+#define WEIR_H1_ORIGIN_H
+
+#include "worker/base/loop.h"
+#include "worker/h1/reader.h"
+#include "worker/h1/write.h"
+#include "worker/request.h"
+
+enum origin_state { ORIGIN_CONNECTING, ORIGIN_BUSY, ORIGIN_IDLE, ORIGIN_CLOSED };
+
+/* A connection to a server. */
+struct origin {
+    struct io io;
+    struct timer timer;
+    struct task task;           /* goes on reading after others had their turn */
+    struct deferred deferred;
+    struct pool *pool;
+    struct origin *newer, *older;   /* in the pool, while idle */
+    enum origin_state state;
+
+    /* the exchange that is going on */
+    struct request *r;
+    struct h1_head *head;       /* in the request's arena */
+    struct h1_reader in;
+    struct h1_writer out;
+    struct flow held;           /* the request's content, while it may have to be sent again */
+    int64_t idle_ms;            /* how long it may be kept, as the server says; 0: it does not say */
+    uint64_t sent;
+    unsigned interims;
+    bool reused;
+    bool answered;              /* a byte of the response came */
+    bool in_body;               /* the head is done */
+    bool keep;                  /* the response allows another request */
+    bool reading, read_again;   /* origin_read is at work, and was asked to go on */
+    bool writing;
+    bool write_dead;            /* the server takes no more; its response may still come */
+};
+
+/* Takes a server for the request: true, and r->source is set; false where none could be connected to. */
+bool origin_start(struct request *r, const struct server *s);
+
+/* --- h1/origin_conn.c: connections --- */
+
+void origin_pools_init(const struct conf *conf);
+
+/* Closes all idle connections: the worker drains. */
+void origin_pools_close(void);
+
+/* An idle connection to the server, or a new one that is being made; NULL with errno. */
+struct origin *origin_take(const struct server *s, bool fresh);
+
+const struct server *origin_server(const struct origin *o);
+
+/* After an exchange: kept, or closed. */
+void origin_keep(struct origin *o);
+void origin_close(struct origin *o);
+
+/* --- h1/origin.c: the exchange --- */
+
+/* The connection is there (or is not: error is an errno). */
+void origin_connected(struct origin *o, int error);
+void origin_ready(struct origin *o);
+void origin_timeout(struct origin *o);
+
+#endif

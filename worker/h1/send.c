@@ -1,0 +1,194 @@
+/*
+ * Responses go out over HTTP/1: the front's table. It alone decides whether a connection outlives its
+ * response.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "worker/base/clock.h"
+#include "worker/base/pipe.h"
+#include "worker/count.h"
+#include "worker/front.h"
+#include "worker/h1/client.h"
+#include "worker/pipeline.h"
+#include "worker/state.h"
+
+static void
+write_head(struct client *c)
+{
+    struct request *r = c->r;
+    bool endless = r->response.length == LENGTH_UNKNOWN && r->minor == 0 && !r->no_content;
+
+    c->close = r->close || worker.draining || !r->request.body.ended || r->tunnel || endless || c->half_closed;
+    h1_write_response(&c->out, r, c->close);
+}
+
+static bool
+pipe_has(const struct flow *body)
+{
+    return body->pipe != NULL && body->pipe->bytes > 0;
+}
+
+/* What stands in the flow's pipe, once nothing is before it: as h1_write_flush. */
+static int
+splice_out(struct client *c)
+{
+    struct request *r = c->r;
+    struct flow *body = &r->response.body;
+
+    while (pipe_has(body)) {
+        ssize_t n = flow_splice_out(body, c->io.fd);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN ? 0 : -1;
+        r->bytes_sent += (uint64_t)n;
+        c->out.left -= (uint64_t)n;
+    }
+    return 1;
+}
+
+/* One round: frames what there is and writes it. 1 all is written, 0 the socket is full, -1 lost. */
+static int
+write_some(struct client *c)
+{
+    struct request *r = c->r;
+    int result;
+
+    if (r->started && !c->out.head)
+        write_head(c);
+    if (c->out.head && !h1_write_body(&c->out, r, &r->response))
+        return -1;
+    result = h1_write_flush(&c->out, c->io.fd, &r->bytes_sent, pipe_has(&r->response.body));
+    if (result == 1 && c->out.head && flow_in_pieces(&r->response.body) == 0)
+        result = splice_out(c);
+    return result;
+}
+
+static bool
+keep_pace(struct client *c, uint64_t bytes)
+{
+    struct request *r = c->r;
+
+    if (pace_moved(&c->down, clock_ms(), bytes, r->scope->policy.min_rate) || r->open_ended)
+        return true;
+    count_client_error(c->listener, SLOTS_ERROR_LIMIT);
+    return false;
+}
+
+/* Nothing more will be written of a response that is not whole: the client has to see that. */
+static void
+truncate_response(struct client *c)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    if (c->out.framing == H1_UNTIL_CLOSE)
+        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    pipeline_client_lost(c->r);
+}
+
+static void
+after_write(struct client *c, int result)
+{
+    struct request *r = c->r;
+
+    if (result < 0) {
+        if (!r->response.body.broken)
+            count_client_error(c->listener, SLOTS_ERROR_RESET);
+        truncate_response(c);
+    } else if (result == 0) {
+        c->blocked = true;
+        pace_wait(&c->down, clock_ms());
+        client_timer(c);
+    } else if (c->out.done) {
+        pipeline_sent(r);
+        client_next(c);
+    } else if (r->response.body.broken) {
+        truncate_response(c);
+    } else {
+        client_timer(c);
+    }
+}
+
+void
+client_send(struct client *c)
+{
+    struct request *r = c->r;
+    const struct flow *body = &r->response.body;
+    int result = 1;
+
+    if (c->sending)
+        return;
+    c->sending = true;
+    c->blocked = false;
+    do {
+        uint64_t before = r->bytes_sent;
+
+        result = c->io.writable ? write_some(c) : 0;
+        if (result == 0)
+            c->io.writable = false;
+        if (r->bytes_sent != before) {
+            if (!keep_pace(c, r->bytes_sent - before))
+                result = -1;
+            else
+                pipeline_drained(r);
+        }
+    } while (result == 1 && !r->finished && (body->bytes > 0 || (body->ended && !c->out.done && c->out.head)));
+    c->sending = false;
+    if (c->r == r && !r->finished)
+        after_write(c, result);
+}
+
+/* --- the front --- */
+
+static void
+front_send(struct request *r)
+{
+    struct client *c = r->front_state;
+
+    client_send(c);
+    if (c->r == r && r->tunnel)
+        client_receive(c);
+}
+
+static void
+front_interim(struct request *r, int status)
+{
+    struct client *c = r->front_state;
+
+    h1_write_interim(&c->out, r, status);
+    client_send(c);
+}
+
+static void
+front_receive(struct request *r)
+{
+    struct client *c = r->front_state;
+
+    client_receive(c);
+    if (c->r == r)
+        client_timer(c);
+}
+
+static void
+front_refuse_body(struct request *r)
+{
+    r->close = true;
+}
+
+static void
+front_cut(struct request *r)
+{
+    client_close(r->front_state);
+}
+
+const struct front h1_front = {
+    .name = "HTTP/1.1",
+    .splices = true,
+    .interim = front_interim,
+    .send = front_send,
+    .receive = front_receive,
+    .refuse_body = front_refuse_body,
+    .cut = front_cut,
+};

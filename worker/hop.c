@@ -1,0 +1,123 @@
+/*
+ * Hop-by-hop fields. It alone knows which fields end here.
+ */
+#include "worker/hop.h"
+
+#include "worker/forwarded.h"
+
+#define BIT(name) ((uint64_t)1 << FIELD_##name)
+
+/* Content-Length is framing and written anew; Proxy-Auth* is between the client and its first proxy. */
+static const uint64_t hop_fields = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(HTTP2_SETTINGS) | BIT(KEEP_ALIVE) |
+                                   BIT(PROXY_AUTHENTICATE) | BIT(PROXY_AUTHORIZATION) | BIT(PROXY_CONNECTION) |
+                                   BIT(TE) | BIT(TRANSFER_ENCODING) | BIT(UPGRADE);
+
+static bool
+is_hop(enum field_id id)
+{
+    return hop_fields >> id & 1;
+}
+
+/* Members of Connection that name no field. */
+static bool
+is_option(struct str member)
+{
+    return str_ieq(member, STR("close")) || str_ieq(member, STR("keep-alive")) ||
+           str_ieq(member, STR("upgrade"));
+}
+
+/* Removes from `f` what the Connection fields in `said` name. */
+static void
+remove_named(struct fields *f, const struct fields *said)
+{
+    if (!(said->seen >> FIELD_CONNECTION & 1))
+        return;
+    for (size_t i = 0; i < said->n; i++) {
+        struct str list, member;
+
+        if (said->v[i].id != FIELD_CONNECTION || said->v[i].gone)
+            continue;
+        list = said->v[i].value;
+        while (str_list_next(&list, &member))
+            if (!is_option(member) && !str_ieq(member, STR("host")))
+                fields_remove(f, member);
+    }
+}
+
+/* An HTTP/1.0 request without Host: the server's own address. */
+static struct str
+server_host(const struct request *r)
+{
+    return r->server->address.ip.family == AF_UNIX ? STR("localhost") : r->server->text;
+}
+
+void
+hop_forward(struct request *r)
+{
+    const struct fields *from = &r->request.fields;
+
+    fields_init(&r->forward, r->arena);
+    fields_add_id(&r->forward, FIELD_HOST, r->host_field.p != NULL ? r->host_field : server_host(r));
+    for (size_t i = 0; i < from->n; i++) {
+        const struct field *f = &from->v[i];
+
+        if (f->gone || is_hop(f->id) || f->id == FIELD_HOST || forwarded_is_ours(r, f))
+            continue;
+        if (f->id == FIELD_EXPECT && !r->expects_continue)
+            continue;
+        fields_add_known(&r->forward, f);
+    }
+    remove_named(&r->forward, from);
+    forwarded_add(r);
+}
+
+void
+hop_response(struct fields *f)
+{
+    if (!(f->seen & hop_fields))
+        return;
+    remove_named(f, f);
+    for (size_t i = 0; i < f->n; i++)
+        if (is_hop(f->v[i].id))
+            f->v[i].gone = true;
+}
+
+bool
+hop_trailer(const struct request *r, const struct field *f)
+{
+    static const struct str refused[] = {
+        {"authorization", 13}, {"cache-control", 13}, {"content-encoding", 16}, {"content-range", 13},
+        {"range", 5},          {"set-cookie", 10},    {"age", 3},               {"expires", 7},
+        {"vary", 4},           {"www-authenticate", 16},
+    };
+
+    switch (f->id) {
+    case FIELD_OTHER:
+        break;
+    case FIELD_CONTENT_TYPE:
+    case FIELD_COOKIE:
+    case FIELD_DATE:
+    case FIELD_EXPECT:
+    case FIELD_HOST:
+    case FIELD_LOCATION:
+    case FIELD_MAX_FORWARDS:
+    case FIELD_TRAILER:
+        return false;
+    default:
+        return !is_hop(f->id) && !forwarded_is_ours(r, f);
+    }
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        if (str_ieq(f->name, refused[i]))
+            return false;
+    return !forwarded_is_ours(r, f);
+}
+
+void
+hop_upgrade(struct request *r)
+{
+    const struct fields *f = &r->request.fields;
+
+    r->wants_upgrade = (f->seen >> FIELD_UPGRADE & 1) && r->minor > 0 && r->method == METHOD_GET &&
+                       r->request.length == 0 && fields_list_has(f, FIELD_CONNECTION, STR("upgrade")) &&
+                       fields_list_has(f, FIELD_UPGRADE, STR("websocket"));
+}

@@ -1,0 +1,22 @@
+/*
+ * What belongs to one connection only (RFC 9110 7.6.1) stays on it: hop-by-hop fields, whatever
+ * Connection names, and framing, which weir says anew on each side.
+ */
+#ifndef WEIR_HOP_H
+#define WEIR_HOP_H
+
+#include "worker/request.h"
+
+/* FETCH: r->forward, the fields for the upstream, from r->request.fields and what weir sets. */
+void hop_forward(struct request *r);
+
+/* Source: takes out of a response's fields what does not go on to the client. */
+void hop_response(struct fields *f);
+
+/* Whether a trailer field may be relayed (RFC 9110 6.5.1): not what frames, routes or authenticates. */
+bool hop_trailer(const struct request *r, const struct field *f);
+
+/* The request is one for a WebSocket and nothing else (RFC 6455 4.1); sets r->wants_upgrade. */
+void hop_upgrade(struct request *r);
+
+#endif

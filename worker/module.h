@@ -1,0 +1,69 @@
+/*
+ * The module interface: what the engine knows of a policy. A module is one file in modules/ that
+ * defines one const struct module, and one line in the build's list, whose order is the order of the
+ * hooks. The engine names no module.
+ *
+ * Lives: `ready` runs in the master when a configuration is loaded, once for each place where the key
+ * applies; the structs are then constant, inherited by the workers over fork.
+ */
+#ifndef WEIR_MODULE_H
+#define WEIR_MODULE_H
+
+#include <stddef.h>
+
+#include "worker/key.h"
+
+struct request;
+struct arena;
+
+/* The phases of the pipeline at which modules are called, in order. */
+enum phase {
+    PHASE_REWRITE,
+    PHASE_GUARD,
+    PHASE_LOOKUP,
+    PHASE_EDIT,
+    PHASE_LOG,
+    PHASES,
+};
+
+/* What a hook returns; a status (400 to 599) fails the request with that answer. */
+enum {
+    HOOK_NEXT = 0,              /* go on */
+    HOOK_WAIT = 1,              /* the hook will call pipeline_resume(r); it is then called again */
+    HOOK_ANSWER = 2,            /* r->source was set: on to EDIT */
+    HOOK_RESTART = 3,           /* back to ROUTE: counted, at most ten times */
+};
+
+typedef int module_hook(struct request *r, const void *conf);
+
+/* Tells the loader of an error in the module's section: the message as printf. */
+struct ready {
+    struct arena *arena;        /* lives as long as the configuration */
+    void (*error)(struct ready *ready, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+    const struct regex *groups; /* the route's regex, or NULL */
+};
+
+struct module {
+    struct key key;             /* name, type and table; levels say where it may stand */
+    size_t conf_size;           /* of the struct that key.offset (0) counts from; inner levels start
+                                   from a copy of the outer level's */
+    bool answers;               /* it answers the request itself: a route has one such key, or proxy */
+    void (*ready)(struct ready *ready, void *conf);
+    module_hook *hook[PHASES];
+};
+
+/* The registry, generated from the list in Makefile.am. NULL-terminated. */
+extern const struct module *const modules[];
+
+/* A compiled list of hooks: what a request of one scope pays for. */
+struct hook {
+    module_hook *run;
+    const void *conf;
+};
+
+struct hooks {
+    const struct hook *v;
+    size_t n;
+};
+
+#endif

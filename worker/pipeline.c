@@ -1,0 +1,306 @@
+/*
+ * The path of every request, from its head to its line in the log:
+ *
+ *     READ  ROUTE  REWRITE  GUARD  LOOKUP  FETCH  EDIT  BODY  SEND  LOG
+ *
+ * advance() walks it. Engine phases are direct calls; module phases walk the hooks that were compiled
+ * for the scope (the route's, or the site's or the file's where no route was found), so a request pays
+ * only for what its route uses. FETCH hands the request to a source, which comes back at EDIT by
+ * pipeline_response. LOG runs exactly once for every request, whatever became of it.
+ *
+ * A request may end inside any call below; callers look at r->finished, and its memory stays until the
+ * turn of the loop is over.
+ */
+#include "worker/pipeline.h"
+
+#include "worker/answer.h"
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
+#include "worker/count.h"
+#include "worker/fetch.h"
+#include "worker/front.h"
+#include "worker/read.h"
+#include "worker/route.h"
+#include "worker/source.h"
+#include "worker/state.h"
+
+#define RESTARTS_MOST 10
+
+enum step { READ, ROUTE, REWRITE, GUARD, LOOKUP, FETCH, EDIT, BODY, SEND, LOG };
+
+static int
+walk(struct request *r, enum phase phase)
+{
+    const struct hooks *hooks = &r->scope->hooks[phase];
+
+    while (r->hook < hooks->n) {
+        const struct hook *h = &hooks->v[r->hook];
+        int result = h->run(r, h->conf);
+
+        if (result != HOOK_NEXT)
+            return result;
+        r->hook++;
+    }
+    r->hook = 0;
+    return HOOK_NEXT;
+}
+
+/* What may go on for as long as both ends like. */
+static bool
+is_open_ended(const struct request *r)
+{
+    struct str type = fields_value(&r->response.fields, FIELD_CONTENT_TYPE);
+
+    return r->tunnel || (type.n >= 17 && strncasecmp(type.p, "text/event-stream", 17) == 0) ||
+           (type.n >= 16 && strncasecmp(type.p, "application/grpc", 16) == 0);
+}
+
+/* How the body will travel: it may be spliced where nobody looks at it on the way. */
+static int
+choose_body(struct request *r)
+{
+    r->open_ended = is_open_ended(r);
+    r->response.body.high = r->scope->policy.buffer;
+    r->spliced = r->source->splices && r->front->splices && !r->tunnel && !r->no_content;
+    return HOOK_NEXT;
+}
+
+static int
+route(struct request *r)
+{
+    int status = route_request(r);
+
+    return status != 0 ? status : read_content_limit(r);
+}
+
+static int
+step(struct request *r)
+{
+    switch (r->step) {
+    case READ:
+        return read_request(r);
+    case ROUTE:
+        return route(r);
+    case REWRITE:
+        return walk(r, PHASE_REWRITE);
+    case GUARD:
+        return walk(r, PHASE_GUARD);
+    case LOOKUP:
+        return walk(r, PHASE_LOOKUP);
+    case FETCH:
+        return fetch_start(r);
+    case EDIT:
+        return walk(r, PHASE_EDIT);
+    case BODY:
+        return choose_body(r);
+    }
+    log_bug(__FILE__, __LINE__, "a step that is none");
+}
+
+/* Goes on from r->step until somebody has to be waited for, or the response can be sent. */
+static void
+advance(struct request *r)
+{
+    while (r->step < SEND) {
+        int result = step(r);
+
+        if (r->finished)
+            return;
+        switch (result) {
+        case HOOK_NEXT:
+            r->step++;
+            break;
+        case HOOK_WAIT:
+            r->waiting = true;
+            return;
+        case HOOK_ANSWER:
+            r->step = EDIT;
+            r->hook = 0;
+            break;
+        case HOOK_RESTART:
+            if (++r->restarts > RESTARTS_MOST) {
+                pipeline_fail(r, 500);
+                return;
+            }
+            r->step = ROUTE;
+            r->hook = 0;
+            break;
+        default:
+            pipeline_fail(r, result);
+            return;
+        }
+    }
+    r->started = true;
+}
+
+void
+pipeline_start(struct request *r)
+{
+    r->step = READ;
+    advance(r);
+    if (r->started && !r->finished)
+        pipeline_body(r);
+}
+
+void
+pipeline_resume(struct request *r)
+{
+    if (!r->waiting || r->finished)
+        return;
+    r->waiting = false;
+    advance(r);
+    if (r->started && !r->finished)
+        pipeline_body(r);
+}
+
+void
+pipeline_response(struct request *r)
+{
+    check(!r->started && !r->finished);
+    r->times.header = clock_us();
+    r->waiting = false;
+    r->step = EDIT;
+    r->hook = 0;
+    advance(r);
+}
+
+void
+pipeline_interim(struct request *r, int status)
+{
+    if (!r->started && r->minor > 0)
+        r->front->interim(r, status);
+}
+
+void
+pipeline_body(struct request *r)
+{
+    r->moved_ms = clock_ms();
+    if (r->response.body.ended && r->times.response == 0)
+        r->times.response = clock_us();
+    r->front->send(r);
+}
+
+void
+pipeline_request_body(struct request *r)
+{
+    struct flow *body = &r->request.body;
+    size_t most = r->scope->policy.limits.request_body;
+
+    r->moved_ms = clock_ms();
+    if (body->broken && !r->started) {
+        pipeline_client_lost(r);
+        return;
+    }
+    if (most != 0 && body->passed > most && !r->tunnel) {
+        count_client_error(r->listener, SLOTS_ERROR_LIMIT);
+        pipeline_fail(r, 413);
+        return;
+    }
+    if (r->waiting && r->step == FETCH && r->source == NULL)
+        pipeline_resume(r);
+    else if (r->source != NULL && r->source->write != NULL)
+        r->source->write(r);
+}
+
+static void
+leave_source(struct request *r)
+{
+    const struct source *s = r->source;
+
+    r->source = NULL;
+    if (s != NULL)
+        s->stop(r);
+}
+
+void
+pipeline_fail(struct request *r, int status)
+{
+    if (r->finished)
+        return;
+    if (r->started) {
+        pipeline_break(r);
+        return;
+    }
+    leave_source(r);
+    r->waiting = false;
+    if (!r->request.body.ended)
+        r->front->refuse_body(r);
+    answer_error(r, status);
+    /* EDIT's hooks run for our own pages too, but can't make them fail in turn */
+    r->step = EDIT;
+    r->hook = 0;
+    walk(r, PHASE_EDIT);
+    r->hook = 0;
+    choose_body(r);
+    r->step = SEND;
+    r->started = true;
+    pipeline_body(r);
+}
+
+void
+pipeline_refuse(struct request *r, int status)
+{
+    r->close = true;
+    pipeline_fail(r, status);
+}
+
+void
+pipeline_break(struct request *r)
+{
+    if (r->finished)
+        return;
+    r->response.body.broken = true;
+    if (r->started)
+        pipeline_body(r);
+    else
+        pipeline_client_lost(r);
+}
+
+/* LOG, and the end of the request. */
+static void
+finish(struct request *r)
+{
+    check(!r->finished);
+    leave_source(r);
+    r->times.end = clock_us();
+    r->step = LOG;
+    r->hook = 0;
+    r->finished = true;
+    count_request(r);
+    walk(r, PHASE_LOG);
+    request_unlist(r);
+    loop_defer(&r->deferred);
+}
+
+void
+pipeline_sent(struct request *r)
+{
+    finish(r);
+}
+
+void
+pipeline_client_lost(struct request *r)
+{
+    if (r->finished)
+        return;
+    if (!r->started)
+        r->status = 499;        /* as nginx logs it: nobody was there to answer */
+    finish(r);
+    r->front->cut(r);
+}
+
+void
+pipeline_drained(struct request *r)
+{
+    r->moved_ms = clock_ms();
+    if (flow_resumes(&r->response.body) && r->source != NULL && !r->finished)
+        r->source->read(r);
+}
+
+void
+pipeline_consumed(struct request *r)
+{
+    r->moved_ms = clock_ms();
+    if (flow_resumes(&r->request.body) && !r->finished)
+        r->front->receive(r);
+}

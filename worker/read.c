@@ -1,0 +1,105 @@
+/*
+ * The READ phase: method, target, Host and Expect, whatever protocol they came by.
+ */
+#include "worker/read.h"
+
+#include "worker/forwarded.h"
+
+/* RFC 9110 9.3.8: no content in a TRACE. A method is whatever token came; CONNECT would be a tunnel. */
+static int
+read_method(struct request *r)
+{
+    r->method = method_of(r->method_text);
+    if (r->method == METHOD_CONNECT)
+        return 405;
+    if (r->method == METHOD_TRACE && r->request.length != 0)
+        return 400;
+    return 0;
+}
+
+static bool
+is_https(struct str scheme)
+{
+    return scheme.n == 5;
+}
+
+/*
+ * RFC 9112 3.2.2: the absolute form's authority is the host. The Host field beside it has to agree,
+ * which is stricter than to ignore it, and leaves nothing for two readers to see differently.
+ */
+static int
+read_host(struct request *r)
+{
+    struct host absolute, field = {.port = -1};
+    int status;
+
+    r->host_field = fields_value(&r->request.fields, FIELD_HOST);
+    r->host.port = -1;
+    if (r->host_field.p == NULL) {
+        if (r->minor > 0)
+            return 400;
+    } else if ((status = host_parse(&field, r->host_field, r->arena)) != 0) {
+        return status;
+    }
+    if (r->uri.form == URI_ABSOLUTE) {
+        if ((status = host_parse(&absolute, r->uri.authority, r->arena)) != 0)
+            return status;
+        if (r->host_field.p != NULL && !host_equal(&absolute, &field, is_https(r->uri.scheme)))
+            return 400;
+        r->host = absolute;
+        r->host_field = r->uri.authority;
+    } else {
+        r->host = field;
+    }
+    return 0;
+}
+
+static int
+read_target(struct request *r)
+{
+    int status = uri_parse(&r->uri, r->target, r->arena);
+
+    if (status != 0)
+        return status;
+    if (r->uri.form == URI_AUTHORITY)
+        return 400;
+    if (r->uri.form == URI_ASTERISK && r->method != METHOD_OPTIONS)
+        return 400;
+    return 0;
+}
+
+/* RFC 9110 10.1.1. An HTTP/1.0 client's expectation is ignored. */
+static int
+read_expect(struct request *r)
+{
+    const struct field *f = fields_find_id(&r->request.fields, FIELD_EXPECT);
+
+    if (f == NULL || r->minor == 0)
+        return 0;
+    if (!str_ieq(f->value, STR("100-continue")))
+        return 417;
+    r->expects_continue = !r->request.body.ended;
+    return 0;
+}
+
+int
+read_request(struct request *r)
+{
+    int status;
+
+    if ((status = read_method(r)) != 0 || (status = read_target(r)) != 0 || (status = read_host(r)) != 0)
+        return status;
+    forwarded_trust(r);
+    /* RFC 9110 7.4: a request for https that did not come over it is misdirected */
+    if (r->uri.form == URI_ABSOLUTE && is_https(r->uri.scheme) && !r->https)
+        return 421;
+    return read_expect(r);
+}
+
+int
+read_content_limit(const struct request *r)
+{
+    size_t most = r->scope->policy.limits.request_body;
+
+    return most != 0 && r->request.length != LENGTH_UNKNOWN && (uint64_t)r->request.length > most ? 413 : 0;
+}

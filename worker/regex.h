@@ -1,0 +1,38 @@
+/*
+ * Regular expressions: PCRE2, compiled and JIT-compiled in the master when the configuration is
+ * loaded, matched in the workers. Matching is bounded: match limit 10,000, subjects of at most
+ * 8 KiB, a JIT stack of 1 MiB a worker.
+ */
+#ifndef WEIR_REGEX_H
+#define WEIR_REGEX_H
+
+#include <stddef.h>
+
+#include "worker/base/arena.h"
+#include "worker/base/str.h"
+
+#define REGEX_GROUPS 100        /* the most capture groups a pattern may have */
+
+struct regex;
+
+/* A match that was made: kept by the request, for $1 and ${name}. */
+struct captures {
+    const struct regex *regex;
+    struct str group[REGEX_GROUPS + 1];     /* 0 is the whole match; unset groups are empty */
+    unsigned n;
+};
+
+enum regex_result { REGEX_NO, REGEX_YES, REGEX_LIMIT };
+
+/* Master. NULL, with a message in *why (in the arena) and the offset it is about. Freed with the arena. */
+struct regex *regex_compile(struct str pattern, struct arena *a, struct str *why, size_t *offset);
+
+/* The number of the group of that name, or -1. */
+int regex_group(const struct regex *re, struct str name);
+unsigned regex_group_count(const struct regex *re);
+struct str regex_source(const struct regex *re);
+
+/* Worker. Fills c (which may be NULL) with slices of subject. */
+enum regex_result regex_match(const struct regex *re, struct str subject, struct captures *c);
+
+#endif
