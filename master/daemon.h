@@ -1,0 +1,19 @@
+/*
+ * Going to the background: the started process waits until the service runs.
+ */
+#ifndef WEIR_DAEMON_H
+#define WEIR_DAEMON_H
+
+#include <stdbool.h>
+
+/*
+ * Forks. The parent never returns: it exits 0 once the child calls daemon_running, 1 where the child
+ * ends before, having told the reason on stderr. Returns in the child, with what daemon_running takes;
+ * -1 with errno where it can't fork.
+ */
+int daemon_start(void);
+
+/* Lets the parent go, and leaves the terminal. */
+void daemon_running(int started, bool keep_stderr);
+
+#endif

@@ -1,0 +1,243 @@
+/*
+ * Knows the text: a line each, a word and the number of a descriptor.
+ *
+ *     weir 1
+ *     socket 7
+ *     slots 5
+ *     pid_file 6 /run/weir.pid
+ *     listen 8
+ *
+ * It is written by another version of weir, and the variable could be anybody's: each descriptor has
+ * to be open and not named twice, and to be by its own account what the text says.
+ */
+#include "master/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker/base/arena.h"
+
+static const char variable[] = "WEIR_HANDOVER";
+static const char first_line[] = "weir 1\n";
+
+enum {
+    SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
+    TEXT_MOST = 1 << 20,
+};
+
+/* Old */
+
+static void
+describe(FILE *f, const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+{
+    size_t i, j;
+
+    fputs(first_line, f);
+    fprintf(f, "socket %d\nslots %d\n", socket, slots_fd(s));
+    if (p->path != NULL)
+        fprintf(f, "pid_file %d %s\n", p->fd, p->path);
+    for (i = 0; i < l->n; i++) {
+        for (j = 0; j < l->v[i].n; j++)
+            fprintf(f, "listen %d\n", l->v[i].fds[j]);
+    }
+}
+
+int
+handover_write(const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+{
+    int fd = memfd_create("weir-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    char *text = NULL;
+    size_t n;
+    FILE *f;
+    bool good;
+
+    if (fd < 0 || (f = open_memstream(&text, &n)) == NULL)
+        return -1;
+    describe(f, l, p, s, socket);
+    fclose(f);
+    good = write(fd, text, n) == (ssize_t)n && fcntl(fd, F_ADD_SEALS, SEALS) == 0;
+    free(text);
+    if (good)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void
+inherit(int fd)
+{
+    fcntl(fd, F_SETFD, 0);
+}
+
+void
+handover_expose(int text, const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+{
+    char number[16];
+    size_t i, j;
+
+    inherit(text);
+    inherit(socket);
+    inherit(slots_fd(s));
+    if (p->path != NULL)
+        inherit(p->fd);
+    for (i = 0; i < l->n; i++) {
+        for (j = 0; j < l->v[i].n; j++)
+            inherit(l->v[i].fds[j]);
+    }
+    snprintf(number, sizeof(number), "%d", text);
+    setenv(variable, number, 1);
+}
+
+/* New */
+
+bool
+handover_exists(void)
+{
+    return getenv(variable) != NULL;
+}
+
+/* Takes the number off a line. Open and inherited: what is close-on-exec was not handed down, or is taken. */
+static int
+take_fd(struct str *line)
+{
+    struct str digits = *line;
+    const char *space = memchr(line->p, ' ', line->n);
+    long long fd;
+
+    if (space != NULL)
+        digits.n = (size_t)(space - line->p);
+    fd = str_decimal(digits);
+    line->p += digits.n + (space != NULL);
+    line->n -= digits.n + (space != NULL);
+    if (fd <= STDERR_FILENO || fd > 1 << 20 || fcntl((int)fd, F_GETFD) != 0)
+        return -1;
+    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    return (int)fd;
+}
+
+static bool
+is_pair(int fd)
+{
+    int type = 0;
+    socklen_t n = sizeof(type);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_SEQPACKET;
+}
+
+/* A segment of another version is no error: a new one is made, and the counters begin at zero. */
+static void
+take_slots(struct handover *h, int fd)
+{
+    h->slots = slots_attach(fd);
+    if (h->slots == NULL)
+        close(fd);
+}
+
+static void
+take_pidfile(struct handover *h, struct str path, int fd)
+{
+    if (!pidfile_inherit(&h->pidfile, path, fd))
+        close(fd);
+}
+
+static bool
+word(struct str *line, struct str w)
+{
+    if (!str_starts(*line, w))
+        return false;
+    line->p += w.n;
+    line->n -= w.n;
+    return true;
+}
+
+static bool
+take_line(struct handover *h, struct str line)
+{
+    struct str all = line;
+    int fd;
+
+    if (word(&line, STR("socket "))) {
+        fd = take_fd(&line);
+        h->socket = fd;
+        return fd >= 0 && line.n == 0 && is_pair(fd);
+    }
+    if (word(&line, STR("listen "))) {
+        fd = take_fd(&line);
+        return fd >= 0 && line.n == 0 && listen_inherit(&h->listen, fd);
+    }
+    if (word(&line, STR("slots ")) && h->slots == NULL) {
+        fd = take_fd(&line);
+        if (fd >= 0)
+            take_slots(h, fd);
+        return fd >= 0 && line.n == 0;
+    }
+    if (word(&line, STR("pid_file ")) && h->pidfile.path == NULL) {
+        fd = take_fd(&line);
+        if (fd >= 0)
+            take_pidfile(h, line, fd);
+        return fd >= 0 && line.n > 0;
+    }
+    return all.n == 0;
+}
+
+/* The whole text, from malloc; NULL where the descriptor is not such a file. */
+static char *
+read_text(int fd)
+{
+    struct stat st;
+    char *text;
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 || st.st_size > TEXT_MOST)
+        return NULL;
+    text = xcalloc(1, (size_t)st.st_size + 1);
+    if (pread(fd, text, (size_t)st.st_size, 0) == st.st_size)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static bool
+parse(struct handover *h, const char *text, struct reason *why)
+{
+    struct str rest = str_of(text), line;
+
+    if (!word(&rest, str_of(first_line)))
+        return reason_set(why, "the old master speaks another language: restart instead");
+    while (rest.n > 0) {
+        const char *end = memchr(rest.p, '\n', rest.n);
+
+        line = (struct str){rest.p, end != NULL ? (size_t)(end - rest.p) : rest.n};
+        if (!take_line(h, line))
+            return reason_set(why, "the old master's `%.*s` is not understood", STR_ARG(line));
+        rest.n -= line.n + (end != NULL);
+        rest.p += line.n + (end != NULL);
+    }
+    return h->socket >= 0 || reason_set(why, "the old master gave no socket");
+}
+
+bool
+handover_read(struct handover *h, struct reason *why)
+{
+    struct str number = str_of(getenv(variable));
+    int fd = take_fd(&number);
+    char *text;
+    bool good;
+
+    *h = (struct handover){.pidfile = {NULL, -1}, .socket = -1};
+    unsetenv(variable);
+    text = fd >= 0 ? read_text(fd) : NULL;
+    if (text == NULL)
+        return reason_set(why, "%s names no handover of an old master", variable);
+    close(fd);
+    good = parse(h, text, why);
+    free(text);
+    return good;
+}

@@ -1,0 +1,320 @@
+/*
+ * Knows the names of all metrics and where their values come from. Things that share a series are one
+ * member of their dimension, with the first one's label: no sample is written twice.
+ */
+#include "master/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "master/options.h"
+#include "master/prometheus.h"
+#include "master/series.h"
+
+struct metrics {
+    FILE *to;
+    struct slots *slots;
+    const struct generation *current;
+    struct arena *arena;
+};
+
+/* A dimension that is being filled. */
+struct filling {
+    struct metrics *m;
+    struct prometheus_dimension d;
+    bool *seen;                 /* by series */
+    size_t seen_n;
+};
+
+static struct filling
+fill(struct metrics *m, const char *prefix, unsigned families, size_t most)
+{
+    struct filling f = {.m = m, .d = {.prefix = prefix, .families = families}};
+
+    f.d.v = arena_alloc(m->arena, (most + 1) * sizeof(*f.d.v));
+    return f;
+}
+
+static bool
+is_new(struct filling *f, unsigned series)
+{
+    if (series >= f->seen_n) {
+        f->seen = xrealloc(f->seen, 2 * (size_t)series + 1);
+        memset(f->seen + f->seen_n, 0, 2 * (size_t)series + 1 - f->seen_n);
+        f->seen_n = 2 * (size_t)series + 1;
+    }
+    if (series == SLOTS_SERIES_NONE || f->seen[series])
+        return false;
+    return f->seen[series] = true;
+}
+
+static void
+add(struct filling *f, struct str label, unsigned series)
+{
+    struct prometheus_member *o = &f->d.v[f->d.n];
+
+    if (!is_new(f, series))
+        return;
+    o->label = label;
+    slots_sum(f->m->slots, series, &o->sum);
+    f->d.n++;
+}
+
+static void
+write_out(struct filling *f)
+{
+    prometheus_dimension(f->m->to, &f->d);
+    free(f->seen);
+}
+
+static void
+total(struct metrics *m)
+{
+    struct filling f = fill(m, "weir",
+                            PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS | PROMETHEUS_DURATION, 1);
+
+    f.d.v[0].label = STR_NONE;
+    slots_sum_total(m->slots, &f.d.v[0].sum);
+    f.d.n = 1;
+    write_out(&f);
+}
+
+/* Numbers beyond the current generation's are those of retired workers, while they live. */
+static unsigned
+worker_count(const struct metrics *m)
+{
+    unsigned row, n = m->current->count;
+
+    for (row = 1; row <= slots_rows(m->slots); row++) {
+        if (slots_owner(m->slots, row) != 0 && slots_row(m->slots, row)->number >= n)
+            n = slots_row(m->slots, row)->number + 1;
+    }
+    return n <= slots_rows(m->slots) ? n : m->current->count;
+}
+
+static void
+workers(struct metrics *m)
+{
+    unsigned i, n = worker_count(m);
+    struct filling f =
+        fill(m, "weir_worker", PROMETHEUS_OPEN | PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS, n);
+
+    for (i = 0; i < n; i++) {
+        struct prometheus_member *o = &f.d.v[f.d.n++];
+        unsigned series = series_of_worker(m->slots, i, m->current->number);
+
+        o->label = prometheus_label(m->arena, "worker", arena_printf(m->arena, "%u", i));
+        slots_sum_worker(m->slots, i, series, &o->sum);
+    }
+    write_out(&f);
+}
+
+static void
+listeners(struct metrics *m)
+{
+    const struct conf *conf = m->current->conf;
+    struct filling f = fill(m, "weir_listener",
+                            PROMETHEUS_OPEN | PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS,
+                            conf->listener_count);
+    size_t i;
+
+    for (i = 0; i < conf->listener_count; i++)
+        add(&f, prometheus_label(m->arena, "listener", series_listener_name(&conf->listeners[i])),
+            conf->listeners[i].series);
+    write_out(&f);
+}
+
+static void
+routes(struct metrics *m)
+{
+    const struct conf *conf = m->current->conf;
+    size_t i, j, n = 0;
+    struct filling f;
+
+    for (i = 0; i < conf->site_count; i++)
+        n += conf->sites[i].route_count;
+    f = fill(m, "weir_route", PROMETHEUS_DURATION, n);
+    for (i = 0; i < conf->site_count; i++) {
+        for (j = 0; j < conf->sites[i].route_count; j++)
+            add(&f, prometheus_label(m->arena, "route", conf->sites[i].routes[j].name), conf->sites[i].routes[j].series);
+    }
+    write_out(&f);
+}
+
+enum {
+    OF_SERVERS = PROMETHEUS_OPEN | PROMETHEUS_OPENED | PROMETHEUS_REUSED | PROMETHEUS_RETRIES | PROMETHEUS_ERRORS |
+                 PROMETHEUS_DURATION,
+};
+
+static void
+upstreams(struct metrics *m)
+{
+    const struct conf *conf = m->current->conf;
+    struct filling f = fill(m, "weir_upstream", OF_SERVERS, conf->upstream_count);
+    size_t i;
+
+    for (i = 0; i < conf->upstream_count; i++)
+        add(&f, prometheus_label(m->arena, "upstream", conf->upstreams[i].name), conf->upstreams[i].series);
+    write_out(&f);
+}
+
+static void
+add_servers(struct metrics *m, struct filling *f, const struct upstream *u)
+{
+    struct str upstream = prometheus_label(m->arena, "upstream", u->name), server;
+    size_t i;
+
+    for (i = 0; i < u->server_count; i++) {
+        server = prometheus_label(m->arena, "server", u->servers[i].text);
+        add(f, arena_printf(m->arena, "%.*s,%.*s", STR_ARG(upstream), STR_ARG(server)), u->servers[i].series);
+    }
+}
+
+static void
+servers(struct metrics *m)
+{
+    const struct conf *conf = m->current->conf;
+    struct filling f = fill(m, "weir_server", OF_SERVERS, conf->server_count);
+    size_t i;
+
+    for (i = 0; i < conf->upstream_count; i++)
+        add_servers(m, &f, &conf->upstreams[i]);
+    write_out(&f);
+}
+
+/* Generations and their workers */
+
+struct census {
+    unsigned generation;
+    uint64_t workers[3];        /* starting, accepting, draining */
+    uint64_t connections;
+};
+
+static int
+by_generation(const void *a, const void *b)
+{
+    const struct census *x = a, *y = b;
+
+    return (x->generation > y->generation) - (x->generation < y->generation);
+}
+
+static struct census *
+of_generation(struct census *v, size_t *n, unsigned generation)
+{
+    size_t i;
+
+    for (i = 0; i < *n; i++) {
+        if (v[i].generation == generation)
+            return &v[i];
+    }
+    v[*n] = (struct census){.generation = generation};
+    return &v[(*n)++];
+}
+
+/* Counts workers and connections by generation, and connections by state. */
+static size_t
+take_census(struct metrics *m, struct census *v, uint64_t conns[SLOTS_CONNS])
+{
+    unsigned row, i;
+    size_t n = 0;
+
+    for (row = 1; row <= slots_rows(m->slots); row++) {
+        const struct slots_row *r = slots_row(m->slots, row);
+        struct census *c;
+
+        if (slots_owner(m->slots, row) == 0 || r->state < SLOTS_STARTING || r->state > SLOTS_DRAINING)
+            continue;
+        c = of_generation(v, &n, r->generation);
+        c->workers[r->state - SLOTS_STARTING]++;
+        c->connections += r->total.open;
+        for (i = 0; i < SLOTS_CONNS; i++)
+            conns[i] += r->conns[i];
+    }
+    qsort(v, n, sizeof(*v), by_generation);
+    return n;
+}
+
+static void
+write_workers(struct metrics *m, const struct census *v, size_t n)
+{
+    static const char *const state[] = {"starting", "accepting", "draining"};
+    char labels[64];
+    size_t i, j;
+
+    prometheus_head(m->to, "weir_workers", "gauge", "Workers by generation and state.");
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < 3; j++) {
+            snprintf(labels, sizeof(labels), "generation=\"%u\",state=\"%s\"", v[i].generation, state[j]);
+            prometheus_sample(m->to, "weir_workers", labels, v[i].workers[j]);
+        }
+    }
+    prometheus_head(m->to, "weir_generation_connections", "gauge", "Client connections by generation.");
+    for (i = 0; i < n; i++) {
+        snprintf(labels, sizeof(labels), "generation=\"%u\"", v[i].generation);
+        prometheus_sample(m->to, "weir_generation_connections", labels, v[i].connections);
+    }
+}
+
+static void
+generations(struct metrics *m)
+{
+    struct census *v = arena_alloc(m->arena, (slots_rows(m->slots) + 1) * sizeof(*v));
+    uint64_t conns[SLOTS_CONNS] = {0};
+    size_t i, n = take_census(m, v, conns);
+    char state[32];
+
+    write_workers(m, v, n);
+    prometheus_head(m->to, "weir_connections", "gauge", "Client connections by state.");
+    for (i = 0; i < SLOTS_CONNS; i++) {
+        snprintf(state, sizeof(state), "state=\"%s\"", slots_conn_name[i]);
+        prometheus_sample(m->to, "weir_connections", state, conns[i]);
+    }
+}
+
+/* The masters' own */
+
+static void
+single(struct metrics *m, const char *name, const char *type, const char *help, uint64_t value)
+{
+    prometheus_head(m->to, name, type, help);
+    prometheus_sample(m->to, name, "", value);
+}
+
+static void
+about(struct metrics *m)
+{
+    const struct slots_master *c = slots_master(m->slots);
+    uint64_t now = (uint64_t)time(NULL);
+    char version[64];
+
+    snprintf(version, sizeof(version), "version=\"%s\"", options_version());
+    prometheus_head(m->to, "weir_build_info", "gauge", "1, with the version of the master.");
+    prometheus_sample(m->to, "weir_build_info", version, 1);
+    single(m, "weir_start_time_seconds", "gauge", "When counting began, in seconds of the epoch.", c->started);
+    single(m, "weir_uptime_seconds", "gauge", "Since then.", now > c->started ? now - c->started : 0);
+    single(m, "weir_generation", "gauge", "Number of the generation that serves.", m->current->number);
+    single(m, "weir_worker_restarts_total", "counter", "Workers that died and were replaced.", c->restarts);
+    prometheus_head(m->to, "weir_reloads_total", "counter", "Reloads by result.");
+    prometheus_sample(m->to, "weir_reloads_total", "result=\"success\"", c->reloads);
+    prometheus_sample(m->to, "weir_reloads_total", "result=\"failure\"", c->reload_failures);
+    single(m, "weir_config_last_reload_successful", "gauge", "Whether the last reload was.", !c->reload_failed);
+    single(m, "weir_log_lines_dropped_total", "counter", "Log lines that could not be written.",
+           slots_sum_dropped(m->slots));
+}
+
+void
+metrics_write(FILE *to, struct slots *s, const struct generation *current)
+{
+    struct metrics m = {to, s, current, arena_new()};
+
+    about(&m);
+    generations(&m);
+    total(&m);
+    workers(&m);
+    listeners(&m);
+    routes(&m);
+    upstreams(&m);
+    servers(&m);
+    arena_free(m.arena);
+}

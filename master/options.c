@@ -1,0 +1,209 @@
+/*
+ * Knows the command line, and how -l and -u become a configuration: as text, through the loader like
+ * any other, so that there is no second way to configure anything. What is wrong with an argument is
+ * said here, in terms of the option, before the loader would speak of a file that nobody wrote.
+ */
+#include "master/options.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "worker/base/addr.h"
+#include "worker/base/arena.h"
+
+#ifndef SYSCONFDIR
+#define SYSCONFDIR "/etc"
+#endif
+
+static const char usage[] =
+    "usage: weir [-c FILE] [-f] [-t]\n"
+    "       weir -l ADDRESS:PORT... -u http://HOST[:PORT]...\n"
+    "       weir -k | -V | -h\n"
+    "\n"
+    "  -c FILE               the configuration; default " SYSCONFDIR "/weir/weir.yaml\n"
+    "  -f                    stay in the foreground\n"
+    "  -t                    only check the configuration\n"
+    "  -l ADDRESS:PORT       without a file: accept here,\n"
+    "  -u http://HOST:PORT   forward there; in the foreground, logs on stderr\n"
+    "  -k                    list all keys of the configuration\n"
+    "  -V                    print the version\n"
+    "  -h                    print this\n";
+
+static const char frame[] =
+    "pid_file: off\n"
+    "stats_file: off\n"
+    "error_log: stderr\n"
+    "access_log: {path: stderr}\n"
+    "sites:\n"
+    "  - hosts: [\"*\"]\n"
+    "    routes:\n"
+    "      - proxy: default\n";
+
+/* What is being read: `listen` and `servers` are the YAML so far. */
+struct parse {
+    struct options *o;
+    struct arena *arena;
+    struct str listen;
+    struct str servers;
+};
+
+const char *
+options_version(void)
+{
+    return PACKAGE_VERSION;
+}
+
+static _Noreturn void __attribute__((format(printf, 1, 2)))
+refuse(const char *fmt, ...)
+{
+    va_list ap;
+
+    fputs("weir: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputs("\nTry `weir -h`.\n", stderr);
+    exit(2);
+}
+
+/* One more element of a list in YAML's flow style. Nothing in an address needs escaping. */
+static void
+append(struct parse *p, struct str *list, const char *key, struct str value)
+{
+    *list = arena_printf(p->arena, "%.*s%s{%s: \"%.*s\"}", STR_ARG(*list), list->n > 0 ? ", " : "", key,
+                         STR_ARG(value));
+}
+
+/* localhost is the one name that needs no resolver. */
+static struct str
+numeric(struct parse *p, struct str host_port)
+{
+    struct str local = STR("localhost:");
+
+    if (!str_starts(host_port, local))
+        return host_port;
+    return arena_printf(p->arena, "127.0.0.1:%.*s", (int)(host_port.n - local.n), host_port.p + local.n);
+}
+
+static struct str
+checked(struct parse *p, char option, const char *given, struct str address)
+{
+    struct addr a;
+    const char *why;
+
+    address = numeric(p, address);
+    if (addr_parse(&a, address, &why) != 0)
+        refuse("-%c %s: %s", option, given, why);
+    if (memchr(address.p, '"', address.n) != NULL || memchr(address.p, '\\', address.n) != NULL)
+        refuse("-%c %s: not an address", option, given);
+    return address;
+}
+
+static void
+add_listen(struct parse *p, const char *given)
+{
+    append(p, &p->listen, "address", checked(p, 'l', given, str_of(given)));
+}
+
+static bool
+has_port(struct str s)
+{
+    const char *colon = memrchr(s.p, ':', s.n), *bracket = memrchr(s.p, ']', s.n);
+
+    return colon != NULL && (bracket == NULL || colon > bracket);
+}
+
+static void
+add_upstream(struct parse *p, const char *given)
+{
+    struct str s = str_of(given), scheme = STR("http://");
+
+    if (!str_starts(s, scheme))
+        refuse("-u %s: must begin with http://", given);
+    s.p += scheme.n;
+    s.n -= scheme.n;
+    if (s.n > 0 && s.p[s.n - 1] == '/')
+        s.n--;
+    if (memchr(s.p, '/', s.n) != NULL && !str_starts(s, STR("unix:")))
+        refuse("-u %s: a path is not possible here", given);
+    if (!str_starts(s, STR("unix:")) && !has_port(s))
+        s = arena_printf(p->arena, "%.*s:80", STR_ARG(s));
+    append(p, &p->servers, "address", checked(p, 'u', given, s));
+}
+
+static const char *
+absolute(struct arena *arena, const char *path)
+{
+    char *here;
+    struct str s;
+
+    if (path[0] == '/' || (here = getcwd(NULL, 0)) == NULL)
+        return path;
+    s = arena_printf(arena, "%s/%s", here, path);
+    free(here);
+    return arena_cstr(arena, s);
+}
+
+static void
+take(struct parse *p, int option, const char *value)
+{
+    struct options *o = p->o;
+
+    switch (option) {
+    case 'c': o->file = value; break;
+    case 'f': o->foreground = true; break;
+    case 't': o->action = ACTION_CHECK; break;
+    case 'k': o->action = ACTION_KEYS; break;
+    case 'V': o->action = ACTION_VERSION; break;
+    case 'l': add_listen(p, value); break;
+    case 'u': add_upstream(p, value); break;
+    case 'h':
+        fputs(usage, stdout);
+        exit(0);
+    case ':': refuse("option -%c needs a value", optopt);
+    default: refuse("there is no option -%c", optopt);
+    }
+}
+
+static void
+make_text(struct parse *p)
+{
+    if (p->listen.n == 0 || p->servers.n == 0)
+        refuse("-l and -u go together");
+    if (p->o->file != NULL)
+        refuse("either a file (-c), or -l and -u");
+    p->o->text = arena_printf(p->arena, "listen: [%.*s]\nupstreams: {default: {servers: [%.*s]}}\n%s",
+                              STR_ARG(p->listen), STR_ARG(p->servers), frame);
+    p->o->foreground = true;
+}
+
+void
+options_parse(struct options *o, int argc, char **argv)
+{
+    static struct arena *arena;         /* lives as long as the process */
+    struct parse p = {o, arena = arena_new(), STR_NONE, STR_NONE};
+    int option;
+
+    *o = (struct options){0};
+    while ((option = getopt(argc, argv, ":c:fl:u:tkVh")) != -1)
+        take(&p, option, optarg);
+    if (optind < argc)
+        refuse("%s: only options are taken", argv[optind]);
+    if (p.listen.n > 0 || p.servers.n > 0) {
+        make_text(&p);
+        return;
+    }
+    if (o->file == NULL)
+        o->file = SYSCONFDIR "/weir/weir.yaml";
+    if (o->action == ACTION_RUN)
+        o->file = absolute(arena, o->file);
+}
+
+struct conf *
+options_load(const struct options *o, struct findings *findings)
+{
+    return o->text.n > 0 ? load_text("the options", o->text, findings) : load_file(o->file, findings);
+}

@@ -1,0 +1,35 @@
+/*
+ * Who the workers are, and how many descriptors a process may have.
+ */
+#ifndef WEIR_PRIVILEGE_H
+#define WEIR_PRIVILEGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "master/reason.h"
+#include "worker/conf.h"
+
+struct privilege {
+    bool drop;                  /* false: the workers stay who the master is */
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    int group_count;
+};
+
+/* Looks `user` up, where the master is root. False where it does not exist. */
+bool privilege_find(struct privilege *p, const struct conf *conf, struct reason *why);
+void privilege_free(struct privilege *p);
+
+/* In the worker to be. False with errno. */
+bool privilege_drop(const struct privilege *p);
+
+/*
+ * Raises RLIMIT_NOFILE to what limits.connections and that many listening sockets need. Where it can't,
+ * it raises it as far as it may and returns false: *why says how many connections there will be.
+ */
+bool privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *why);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * Knows how the text is written and escaped, and the families that every dimension shares.
+ */
+#include "master/prometheus.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+static struct str
+escape(struct arena *arena, struct str s)
+{
+    char *to = arena_alloc(arena, 2 * s.n + 1);
+    size_t i, n = 0;
+
+    for (i = 0; i < s.n; i++) {
+        if (s.p[i] == '\\' || s.p[i] == '"' || s.p[i] == '\n')
+            to[n++] = '\\';
+        to[n++] = s.p[i] == '\n' ? 'n' : s.p[i];
+    }
+    return (struct str){to, n};
+}
+
+struct str
+prometheus_label(struct arena *arena, const char *name, struct str value)
+{
+    struct str s = escape(arena, value);
+
+    return arena_printf(arena, "%s=\"%.*s\"", name, STR_ARG(s));
+}
+
+static void
+head(FILE *to, const char *prefix, const char *name, const char *type, const char *help)
+{
+    fprintf(to, "# HELP %s%s %s\n# TYPE %s%s %s\n", prefix, name, help, prefix, name, type);
+}
+
+void
+prometheus_head(FILE *to, const char *name, const char *type, const char *help)
+{
+    head(to, name, "", type, help);
+}
+
+/* `{label,extra}`, or less where one or both are empty. */
+static void
+braces(FILE *to, struct str label, const char *extra)
+{
+    if (label.n > 0 || extra[0] != '\0')
+        fprintf(to, "{%.*s%s%s}", STR_ARG(label), label.n > 0 && extra[0] != '\0' ? "," : "", extra);
+}
+
+static void
+sample(FILE *to, const char *prefix, const char *name, struct str label, const char *extra, uint64_t value)
+{
+    fprintf(to, "%s%s", prefix, name);
+    braces(to, label, extra);
+    fprintf(to, " %" PRIu64 "\n", value);
+}
+
+void
+prometheus_sample(FILE *to, const char *name, const char *labels, uint64_t value)
+{
+    sample(to, name, "", STR_NONE, labels, value);
+}
+
+/* One that is a plain counter, at its offset among the sums. */
+static void
+plain(FILE *to, const struct prometheus_dimension *d, const char *name, const char *type, size_t offset, const char *help)
+{
+    size_t i;
+    uint64_t value;
+
+    head(to, d->prefix, name, type, help);
+    for (i = 0; i < d->n; i++) {
+        memcpy(&value, (const char *)&d->v[i].sum + offset, sizeof(value));
+        sample(to, d->prefix, name, d->v[i].label, "", value);
+    }
+}
+
+static void
+requests(FILE *to, const struct prometheus_dimension *d)
+{
+    static const char *const code[] = {
+        "code=\"none\"", "code=\"1xx\"", "code=\"2xx\"", "code=\"3xx\"", "code=\"4xx\"", "code=\"5xx\"",
+    };
+    size_t i, j;
+
+    head(to, d->prefix, "_requests_total", "counter", "Requests by class of status; none: without an answer.");
+    for (i = 0; i < d->n; i++) {
+        for (j = 0; j < sizeof(code) / sizeof(*code); j++)
+            sample(to, d->prefix, "_requests_total", d->v[i].label, code[j], d->v[i].sum.requests[j]);
+    }
+}
+
+static void
+errors(FILE *to, const struct prometheus_dimension *d)
+{
+    size_t i, j;
+    char kind[64];
+
+    head(to, d->prefix, "_errors_total", "counter", "Errors by kind.");
+    for (i = 0; i < d->n; i++) {
+        for (j = 0; j < SLOTS_ERRORS; j++) {
+            snprintf(kind, sizeof(kind), "kind=\"%s\"", slots_error_name[j]);
+            sample(to, d->prefix, "_errors_total", d->v[i].label, kind, d->v[i].sum.errors[j]);
+        }
+    }
+}
+
+static void
+duration_of(FILE *to, const char *prefix, const struct prometheus_member *o)
+{
+    uint64_t count = 0;
+    char le[32];
+    unsigned i;
+
+    for (i = 0; i < SLOTS_BUCKETS; i++) {
+        count += o->sum.bucket[i];
+        if (i + 1 < SLOTS_BUCKETS)
+            snprintf(le, sizeof(le), "le=\"%g\"", (double)slots_bucket_us[i] / 1e6);
+        else
+            strcpy(le, "le=\"+Inf\"");
+        sample(to, prefix, "_request_duration_seconds_bucket", o->label, le, count);
+    }
+    fprintf(to, "%s_request_duration_seconds_sum", prefix);
+    braces(to, o->label, "");
+    fprintf(to, " %.6f\n", (double)o->sum.duration_us / 1e6);
+    sample(to, prefix, "_request_duration_seconds_count", o->label, "", count);
+}
+
+static void
+durations(FILE *to, const struct prometheus_dimension *d)
+{
+    size_t i;
+
+    head(to, d->prefix, "_request_duration_seconds", "histogram",
+         "From the first byte of a request to the end of its answer.");
+    for (i = 0; i < d->n; i++)
+        duration_of(to, d->prefix, &d->v[i]);
+}
+
+#define AT(field) offsetof(struct slots_counters, field)
+
+void
+prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
+{
+    if (d->n == 0)
+        return;
+    requests(to, d);
+    plain(to, d, "_bytes_received_total", "counter", AT(bytes_received), "Bytes received, heads and content.");
+    plain(to, d, "_bytes_sent_total", "counter", AT(bytes_sent), "Bytes sent, heads and content.");
+    if (d->families & PROMETHEUS_OPEN)
+        plain(to, d, "_connections", "gauge", AT(open), "Connections that are open.");
+    if (d->families & PROMETHEUS_ACCEPTED)
+        plain(to, d, "_connections_accepted_total", "counter", AT(connections), "Connections accepted.");
+    if (d->families & PROMETHEUS_OPENED)
+        plain(to, d, "_connections_opened_total", "counter", AT(connections), "Connections opened.");
+    if (d->families & PROMETHEUS_REUSED)
+        plain(to, d, "_connections_reused_total", "counter", AT(reused), "Requests on a connection that had one before.");
+    if (d->families & PROMETHEUS_RETRIES)
+        plain(to, d, "_retries_total", "counter", AT(retries), "Requests sent once more.");
+    if (d->families & PROMETHEUS_ERRORS)
+        errors(to, d);
+    if (d->families & PROMETHEUS_DURATION)
+        durations(to, d);
+}
