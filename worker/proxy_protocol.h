@@ -11,7 +11,8 @@
 #include "worker/base/addr.h"
 
 struct proxy_header {
-    bool carries;               /* false: LOCAL or UNKNOWN, the socket's addresses stay */
+    bool carries;               /* false: LOCAL, UNKNOWN or not a stream; the socket's addresses
+                                   stay */
     struct addr source;         /* the client */
     struct addr destination;
     size_t size;                /* bytes of the header, to skip */
@@ -22,8 +23,9 @@ struct proxy_header {
 
 /*
  * 0: more bytes are needed; 1: done; -1: this is no PROXY header, or a malformed one (the
- * connection is to be closed without an answer). TLVs are skipped; a checksum TLV (CRC-32c) that is there
- * is verified.
+ * connection is to be closed without an answer), told as soon as it is sure. TLVs are skipped; a
+ * checksum TLV (CRC-32c) that is there is verified. Holds no state: buf is the header from its first
+ * byte, each time. The path of a unix address points into buf.
  */
 int proxy_header_parse(struct proxy_header *h, const char *buf, size_t n);
 
