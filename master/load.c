@@ -242,7 +242,7 @@ by_name(const void *a, const void *b)
 }
 
 void
-load_twins(struct loader *l, struct named *v, size_t n, const char *what)
+load_twins(struct loader *l, struct named *v, size_t n, const char *what, const char *where)
 {
     if (n > 1)
         qsort(v, n, sizeof(*v), by_name);
@@ -250,7 +250,7 @@ load_twins(struct loader *l, struct named *v, size_t n, const char *what)
         if (str_eq(v[i].name, v[i - 1].name)) {
             struct str name = load_show(l, v[i].name);
 
-            load_error(l, v[i].node, "%s `%.*s` stands twice, first on line %d", what, STR_ARG(name),
+            load_error(l, v[i].node, "%s `%.*s` stands twice%s, first on line %d", what, STR_ARG(name), where,
                        v[i - 1].node->line);
         }
 }

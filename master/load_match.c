@@ -79,7 +79,8 @@ load_methods(struct loader *l, const struct key *k, const struct node *n, void *
     if (list.n == 0)
         load_error(l, n, "`methods` is an empty list");
     for (size_t i = 0; i < list.n; i++)
-        check_method(l, yaml_item(n, i), list.v[i]);
+        if (list.v[i].n > 0)
+            check_method(l, yaml_item(n, i), list.v[i]);
     *(struct str_list *)at = list;
     return 0;
 }

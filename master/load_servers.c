@@ -24,8 +24,6 @@ read_address(struct loader *l, const struct key *k, const struct node *n, struct
                    STR_ARG(shown));
     else if (addr_parse(address, *text, &why) != 0)
         load_error(l, n, "`%.*s`: %s; an address is ADDRESS:PORT, [IPV6]:PORT or unix:/path", STR_ARG(shown), why);
-    else if (address->ip.family != AF_UNIX && address->port == 0)
-        load_error(l, n, "`%.*s`: port 0", STR_ARG(shown));
     else if (addr_to_sockaddr(address, &ss) == 0)
         load_error(l, n, "`%.*s`: the path is too long for a socket", STR_ARG(shown));
     else
@@ -99,8 +97,8 @@ load_check_listeners(struct loader *l, const struct node *listen)
         if (at->name.n > 0)
             names[n++] = (struct named){at->name, part_of(element, "name")};
     }
-    load_twins(l, addresses, a, "address");
-    load_twins(l, names, n, "listener");
+    load_twins(l, addresses, a, "address", "");
+    load_twins(l, names, n, "listener", "");
     free(addresses);
     free(names);
 }
@@ -119,7 +117,7 @@ check_servers(struct loader *l, struct upstream *u, const struct node *servers)
         if (s->address.ip.family != 0)
             v[n++] = (struct named){addr_text(&s->address, l->scratch), part_of(yaml_item(servers, i), "address")};
     }
-    load_twins(l, v, n, "server");
+    load_twins(l, v, n, "server", "");
     free(v);
 }
 

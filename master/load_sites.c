@@ -45,7 +45,7 @@ load_hosts(struct loader *l, const struct key *k, const struct node *n, void *at
     if (list.n == 0)
         load_error(l, n, "`hosts` is an empty list");
     for (size_t i = 0; i < list.n; i++) {
-        const char *why = read_host(list.v[i], l->arena, &list.v[i]);
+        const char *why = list.v[i].n > 0 ? read_host(list.v[i], l->arena, &list.v[i]) : NULL;
         struct str text = load_show(l, list.v[i]);
 
         if (why != NULL)
@@ -81,7 +81,8 @@ load_site_listen(struct loader *l, const struct key *k, const struct node *n, vo
     if (list.n == 0)
         load_error(l, n, "`listen` is an empty list");
     for (size_t i = 0; i < list.n; i++)
-        find_listener(l, yaml_item(n, i), list.v[i]);
+        if (list.v[i].n > 0)
+            find_listener(l, yaml_item(n, i), list.v[i]);
     *(struct str_list *)at = list;
     return 0;
 }
@@ -223,7 +224,6 @@ is_on(const struct site *s, const struct listener *at)
 static void
 check_listener(struct loader *l, const struct node *sites, const struct listener *at, struct named *v)
 {
-    struct str where = load_show(l, at->text);
     size_t n = 0;
 
     for (size_t i = 0; i < l->conf->site_count; i++) {
@@ -231,9 +231,10 @@ check_listener(struct loader *l, const struct node *sites, const struct listener
         const struct node *hosts = yaml_get(yaml_item(sites, i), "hosts");
 
         for (size_t j = 0; is_on(s, at) && j < s->hosts.n; j++)
-            v[n++] = (struct named){s->hosts.v[j], yaml_item(hosts, j)};
+            if (s->hosts.v[j].n > 0)
+                v[n++] = (struct named){s->hosts.v[j], yaml_item(hosts, j)};
     }
-    load_twins(l, v, n, arena_printf(l->scratch, "on %.*s host", STR_ARG(where)).p);
+    load_twins(l, v, n, "host", " on a listener");
 }
 
 void

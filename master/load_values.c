@@ -21,11 +21,31 @@ want_text(struct loader *l, const struct key *k, const struct node *n)
     return false;
 }
 
-/* Of bounds that are both 0, none is the upper one. */
+/* An upper bound of 0 is none. */
 static bool
-in_bounds(const struct key *k, int64_t value)
+in_bounds(struct loader *l, const struct key *k, const struct node *n, int64_t value)
 {
-    return value >= k->min && value <= (k->max == 0 ? NUMBER_MOST : k->max);
+    int64_t most = k->max == 0 ? NUMBER_MOST : k->max;
+    struct str bound;
+
+    if (value >= k->min && value <= most)
+        return true;
+    if (value > most && k->type == KEY_DURATION) {
+        bound = values_duration_text(most, l->scratch);
+        load_error(l, n, "`%s` wants at most %.*s, not `%.*s`", k->name, STR_ARG(bound), STR_ARG(n->text));
+    } else {
+        load_wrong(l, k, n);
+    }
+    return false;
+}
+
+static void
+put_number(const struct key *k, int64_t value, void *at)
+{
+    if (k->type == KEY_SIZE)
+        *(size_t *)at = (size_t)value;
+    else
+        *(int64_t *)at = value;
 }
 
 static void
@@ -41,12 +61,10 @@ read_number(struct loader *l, const struct key *k, const struct node *n, void *a
     if (!good && k->type != KEY_INT)
         load_error(l, n, "`%s` wants %s as %s, not `%.*s`", k->name,
                    k->type == KEY_DURATION ? "a duration" : "a size", hint, STR_ARG(text));
-    else if (!good || !in_bounds(k, value))
+    else if (!good)
         load_wrong(l, k, n);
-    else if (k->type == KEY_SIZE)
-        *(size_t *)at = (size_t)value;
-    else
-        *(int64_t *)at = value;
+    else if (in_bounds(l, k, n, value))
+        put_number(k, value, at);
 }
 
 static void
@@ -207,8 +225,6 @@ read_templates(struct loader *l, const struct key *k, const struct node *n, void
 bool
 load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list)
 {
-    bool good = true;
-
     if (n->kind != NODE_LIST && n->kind != NODE_SCALAR) {
         load_wrong(l, k, n);
         return false;
@@ -224,9 +240,8 @@ load_strings(struct loader *l, const struct key *k, const struct node *n, struct
         }
         load_error(l, item, "`%s` wants %.*s; this one is %s", k->name, STR_ARG(keys_wants(k, l->scratch)),
                    item->kind == NODE_MAP ? "a mapping" : item->kind == NODE_LIST ? "a list" : "empty");
-        good = false;
     }
-    return good;
+    return true;
 }
 
 static void
@@ -251,6 +266,8 @@ read_networks(struct loader *l, const struct key *k, const struct node *n, void 
         struct str text = load_show(l, list.v[i]);
         const char *why;
 
+        if (list.v[i].n == 0)
+            continue;
         if (str_eq(list.v[i], STR("unix:")))
             networks.unix_peers = true;
         else if (cidr_parse(&networks.v[networks.n], list.v[i], &why) == 0)

@@ -70,7 +70,10 @@ void load_fill(struct loader *l, const struct key *keys, const struct given *giv
 /* A node for a default, as one would have written it at n. */
 const struct node *load_default(struct loader *l, const struct key *k, const struct node *n);
 
-/* A list of strings, in the arena; false with an error for anything else. */
+/*
+ * A list of strings, in the arena; false with an error for anything else. Elements that are no
+ * strings are an error each, and empty in the list.
+ */
 bool load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list);
 
 /* load_scope.c: the policies and modules of one level. NULL for outer: it is the outermost. */
@@ -109,7 +112,7 @@ struct named {
     struct str name;
     const struct node *node;
 };
-/* Sorts; an error for each that is the same as one before: "WHAT `name` stands twice, first on line N". */
-void load_twins(struct loader *l, struct named *v, size_t n, const char *what);
+/* Sorts; an error for each that is the same as one before: "WHAT `name` stands twiceWHERE, first on line N". */
+void load_twins(struct loader *l, struct named *v, size_t n, const char *what, const char *where);
 
 #endif
