@@ -57,7 +57,7 @@ buffer_drop(struct buffer *b)
     check(b->holds > 0);
     if (--b->holds > 0)
         return;
-    if (b->size != BUFFER_SIZE || unused_count >= FREE_MOST) {
+    if (b->size != BUFFER_SIZE || unused_count + 1 > FREE_MOST) {
         free(b);
         return;
     }

@@ -51,7 +51,7 @@ free_piece(struct flow_piece *piece)
 {
     if (piece->buffer != NULL)
         buffer_drop(piece->buffer);
-    if (unused_count >= FREE_MOST) {
+    if (unused_count + 1 > FREE_MOST) {
         free(piece);
         return;
     }
