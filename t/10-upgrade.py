@@ -4,7 +4,7 @@
 import os
 import threading
 
-from lib.weir import OK, Origin, proxy, run
+from lib.weir import OK, Origin, proxy, run, wait
 
 UPGRADE = ("GET /{} HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
@@ -39,7 +39,7 @@ def test_tunnel():
     assert c.read(len(data)) == data
     sender.join()
     c.close()
-    assert origin.peer().ended()
+    wait(lambda: origin.peer().sock.fileno() < 0, "the end of the tunnel at the origin")
 
 
 def test_what_the_origin_sees():
@@ -94,7 +94,8 @@ def test_half_closed():
 def test_idle_tunnel_ends():
     origin = Origin(raw=echo)
     c = open_tunnel(proxy(origin, "timeouts: {tunnel: 300ms}"))
-    assert c.ended() and origin.peer().ended()
+    assert c.ended()
+    wait(lambda: origin.peer().sock.fileno() < 0, "the end of the tunnel at the origin")
 
 
 def test_other_upgrades_are_removed():

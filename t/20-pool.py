@@ -170,9 +170,9 @@ def test_not_after_the_first_byte_of_an_answer():
 
 def test_round_robin():
     origins = [Origin(OK.replace(b"ok", b"%02d" % i)) for i in range(3)]
-    servers = ", ".join(f'"{o.address}"' for o in origins)
+    servers = ", ".join(f'"{o.address}"' for o in origins[1:])
     weir = start(f"""
-upstreams: {{app: {{servers: [{servers}, {{address: "{origins[0].address}", weight: 2}}]}}}}
+upstreams: {{app: {{servers: [{{address: "{origins[0].address}", weight: 3}}, {servers}]}}}}
 sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
 """)
     got = [weir.get().text for _ in range(50)]

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""Starting: the started process ends well only once weir accepts, and says why it does not."""
+
+import os
+import signal
+import socket
+import stat
+
+from lib.daemon import ANSWER, GET, Daemon, alive, gone, title
+from lib.weir import BIN, Skip, connect, run, start, temp_dir
+
+
+def refused(text, why, **how):
+    d = Daemon(text, ready=False, **how)
+    assert d.status == 1 and why in d.output, (d.status, d.output)
+    assert not os.path.exists(d.pid_file)
+    return d
+
+
+def test_it_accepts_when_the_parent_ends():
+    d = Daemon(workers=2)
+    assert d.output == ""
+    assert d.ask(GET).body == b"ok\n"
+    assert os.getsid(d.pid) == d.pid and os.readlink(f"/proc/{d.pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{d.pid}/fd/{n}") for n in (0, 1, 2)} == {"/dev/null"}
+    d.wait_log(r"weir \d.*: 2 workers accept on 127")
+
+
+def test_titles():
+    d = Daemon(workers=2)
+    assert title(d.pid) == "weir: master"
+    assert sorted(map(title, d.worker_pids())) == ["weir: worker 0, generation 1", "weir: worker 1, generation 1"]
+
+
+def test_a_relative_file_and_stderr_kept():
+    d = start(ANSWER)
+    os.chdir(d.dir)
+    d.kill(signal.SIGHUP)
+    d.wait_ready(2)
+    refused(ANSWER.replace("respond", "resspond"), "respond")
+
+
+def test_bad_configuration():
+    d = refused(ANSWER + "workers: -1\nlog_level: loud\n", "weir.yaml:2:")
+    assert "weir.yaml:3:" in d.output
+
+
+def test_busy_port():
+    d = Daemon()
+    refused(ANSWER + f'listen: ["127.0.0.1:{d.port}"]\n', f"127.0.0.1:{d.port}: Address already in use", workers=4)
+    assert d.ask(GET).status == 200
+
+
+def test_pid_file():
+    d = Daemon()
+    e = Daemon(ANSWER + f"pid_file: {d.pid_file}\n", ready=False)
+    assert e.status == 1 and f"running already, pid {d.pid}" in e.output, e.output
+    pid, workers = d.pid, d.worker_pids()
+    d.kill(signal.SIGTERM)
+    gone(pid, *workers)
+    assert not os.path.exists(d.pid_file)
+    assert not os.path.exists(d.stats_file)
+
+
+def test_a_killed_master_leaves_nothing_in_the_way():
+    d = Daemon()
+    workers = d.worker_pids()
+    os.kill(d.pid, signal.SIGKILL)
+    gone(*workers)
+    e = Daemon(ANSWER + f'pid_file: {d.pid_file}\nlisten: ["127.0.0.1:{d.port}"]\n', ready=False)
+    assert e.status == 0 and alive(d.pid)
+    e.pids.add(d.pid)
+
+
+def test_foreground_pid_file():
+    w = start(ANSWER)
+    with open(w.pid_file, encoding="ascii") as f:
+        assert int(f.read()) == w.process.pid
+
+
+def test_a_log_that_is_a_symbolic_link():
+    place = temp_dir()
+    os.symlink("/dev/null", f"{place}/log")
+    refused(ANSWER + f"error_log: {place}/log\n", "symbolic link")
+
+
+def test_missing_directories_are_made():
+    if os.getuid() != 0:
+        raise Skip("needs root")
+    place = temp_dir()
+    d = Daemon(ANSWER + f"error_log: {place}/log/error.log\nstats_file: {place}/run/weir.prom\n")
+    assert stat.S_IMODE(os.stat(f"{place}/log").st_mode) == 0o755
+    assert stat.S_IMODE(os.stat(f"{place}/log/error.log").st_mode) == 0o640
+    d.stats_file = f"{place}/run/weir.prom"
+    d.wait_stats(lambda s: True)
+    assert stat.S_IMODE(os.stat(d.stats_file).st_mode) == 0o644
+
+
+def unix(path):
+    return ANSWER + f'listen: ["unix:{path}"]\n'
+
+
+def test_unix_socket():
+    path = f"{temp_dir()}/s"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)                            # stale: nobody listens
+    d = Daemon(unix(path), workers=2)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
+    assert connect(path).ask(GET).body == b"ok\n"
+    refused(unix(path), "Address already in use")
+    assert connect(path).ask(GET).body == b"ok\n"
+    d.stop()
+    assert not os.path.exists(path)
+
+
+def test_unix_socket_in_the_way():
+    path = f"{temp_dir()}/file"
+    with open(path, "w", encoding="ascii") as f:
+        f.write("mine")
+    refused(unix(path), path)
+    assert os.path.getsize(path) == 4
+
+
+def test_ipv6():
+    d = Daemon(ANSWER + 'listen: ["[::1]:@", "127.0.0.1:@"]\n'.replace("@", "0"), ready=False)
+    assert d.status in (0, 1)
+
+
+def test_a_worker_that_cannot_start():
+    if os.getuid() != 0:
+        raise Skip("needs root")
+    d = refused(ANSWER + "user: nobody-of-this-name\n", "there is no user nobody-of-this-name")
+    assert not os.path.exists(d.stats_file)
+
+
+def test_started_by_its_name_alone():
+    d = Daemon(binary="weir") if os.environ.get("PATH", "").startswith(os.path.dirname(BIN)) else Daemon()
+    assert d.ask(GET).status == 200
+
+
+if __name__ == "__main__":
+    run()
