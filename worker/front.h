@@ -25,9 +25,6 @@ struct front {
     /* There is room in r->request.body: read on. */
     void (*receive)(struct request *r);
 
-    /* Nobody will read the rest of the request's content: the connection closes after the response. */
-    void (*refuse_body)(struct request *r);
-
     /* The client's time or rate is up, or weir is in trouble: end it so that it sees a truncation. */
     void (*cut)(struct request *r);
 };

@@ -126,6 +126,8 @@ advance(struct request *r)
             r->hook = 0;
             break;
         default:
+            if (r->step == READ)
+                count_client_error(r->listener, SLOTS_ERROR_MALFORMED);
             pipeline_fail(r, result);
             return;
         }
@@ -223,8 +225,9 @@ pipeline_fail(struct request *r, int status)
     }
     leave_source(r);
     r->waiting = false;
-    if (!r->request.body.ended)
-        r->front->refuse_body(r);
+    /* what can't be read without doubt ends the connection, and so does content nobody wants */
+    if (r->step == READ || status == 413 || !r->request.body.ended)
+        r->close = true;
     answer_error(r, status);
     /* EDIT's hooks run for our own pages too, but can't make them fail in turn */
     r->step = EDIT;
@@ -290,11 +293,18 @@ pipeline_client_lost(struct request *r)
 }
 
 void
+pipeline_room(struct request *r)
+{
+    if (r->source != NULL && !r->finished)
+        r->source->read(r);
+}
+
+void
 pipeline_drained(struct request *r)
 {
     r->moved_ms = clock_ms();
-    if (flow_resumes(&r->response.body) && r->source != NULL && !r->finished)
-        r->source->read(r);
+    if (flow_resumes(&r->response.body))
+        pipeline_room(r);
 }
 
 void

@@ -45,6 +45,9 @@ void pipeline_client_lost(struct request *r);
 /* Front, after eating from the response's flow: asks the source for more where it had stopped. */
 void pipeline_drained(struct request *r);
 
+/* Front: there is room in the response's flow, whatever its marks say (flow_spill). */
+void pipeline_room(struct request *r);
+
 /* Source, after eating from the request's flow: asks the front for more where it had stopped. */
 void pipeline_consumed(struct request *r);
 

@@ -47,11 +47,20 @@ read_host(struct request *r)
         if (r->host_field.p != NULL && !host_equal(&absolute, &field, is_https(r->uri.scheme)))
             return 400;
         r->host = absolute;
-        r->host_field = r->uri.authority;
+        if (r->host_field.p == NULL)
+            r->host_field = r->uri.authority;
     } else {
         r->host = field;
     }
     return 0;
+}
+
+/* scheme "://" authority and no more */
+static bool
+ends_with_authority(const struct request *r)
+{
+    return r->uri.form == URI_ABSOLUTE &&
+           r->uri.authority.p + r->uri.authority.n == r->target.p + r->target.n;
 }
 
 static int
@@ -61,6 +70,9 @@ read_target(struct request *r)
 
     if (status != 0)
         return status;
+    /* RFC 9112 3.2.4: that is how a client says "*" to a proxy */
+    if (r->method == METHOD_OPTIONS && ends_with_authority(r))
+        r->uri.path = r->uri.canonical = STR("*");
     if (r->uri.form == URI_AUTHORITY)
         return 400;
     if (r->uri.form == URI_ASTERISK && r->method != METHOD_OPTIONS)

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "worker/base/arena.h"
 #include "worker/base/log.h"
@@ -335,4 +336,25 @@ flow_splice_out(struct flow *f, int fd)
         f->bytes -= (size_t)n;
     }
     return n;
+}
+
+void
+flow_spill(struct flow *f)
+{
+    struct pipe *p = f->pipe;
+
+    f->bytes -= p->bytes;
+    f->passed -= p->bytes;
+    f->pipe = NULL;
+    while (p->bytes > 0) {
+        size_t n;
+        char *to = flow_space(f, p->bytes, &n);
+        ssize_t got = read(p->fd[0], to, n);
+
+        check(got > 0 || (got < 0 && errno == EINTR));
+        flow_added(f, got > 0 ? (size_t)got : 0);
+        p->bytes -= got > 0 ? (size_t)got : 0;
+    }
+    f->pipe = p;
+    f->stopped = false;
 }

@@ -32,6 +32,8 @@ begin(struct client *c)
 {
     struct request *r = request_new(&worker, c->listener);
 
+    r->times.start = clock_us();
+    r->moved_ms = clock_ms();
     c->r = r;
     c->close = false;
     c->up = c->down = (struct pace){0};

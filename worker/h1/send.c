@@ -88,6 +88,23 @@ truncate_response(struct client *c)
     pipeline_client_lost(c->r);
 }
 
+/*
+ * The client is stuck, the pipe may be full, and the rest of the response would fit into `buffer`: it
+ * is taken into memory, so that the server is free.
+ */
+static void
+make_room(struct client *c)
+{
+    struct request *r = c->r;
+    struct flow *body = &r->response.body;
+
+    if (!pipe_has(body) || !body->stopped || body->ended || body->bytes >= body->high ||
+        (uint64_t)r->response.length - body->passed > body->high - body->bytes)
+        return;
+    flow_spill(body);
+    pipeline_room(r);
+}
+
 static void
 after_write(struct client *c, int result)
 {
@@ -100,6 +117,7 @@ after_write(struct client *c, int result)
     } else if (result == 0) {
         c->blocked = true;
         pace_wait(&c->down, clock_ms());
+        make_room(c);
         client_timer(c);
     } else if (c->out.done) {
         pipeline_sent(r);
@@ -172,12 +190,6 @@ front_receive(struct request *r)
 }
 
 static void
-front_refuse_body(struct request *r)
-{
-    r->close = true;
-}
-
-static void
 front_cut(struct request *r)
 {
     client_close(r->front_state);
@@ -189,6 +201,5 @@ const struct front h1_front = {
     .interim = front_interim,
     .send = front_send,
     .receive = front_receive,
-    .refuse_body = front_refuse_body,
     .cut = front_cut,
 };
