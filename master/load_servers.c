@@ -47,26 +47,33 @@ load_server_address(struct loader *l, const struct key *k, const struct node *n,
     return read_address(l, k, n, &server->address, &server->text) ? 0 : -1;
 }
 
+static struct upstream *
+find_upstream(struct conf *conf, struct str name)
+{
+    for (size_t i = 0; i < conf->upstream_count; i++)
+        if (str_eq(conf->upstreams[i].name, name))
+            return &conf->upstreams[i];
+    return NULL;
+}
+
 int
 load_proxy(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
     struct str hint, name = load_show(l, n->text);
+    struct upstream *u;
     struct suggest s;
 
     if (n->kind != NODE_SCALAR) {
         load_wrong(l, k, n);
         return -1;
     }
-    suggest_init(&s, n->text);
-    for (size_t i = 0; i < l->conf->upstream_count; i++) {
-        struct upstream *u = &l->conf->upstreams[i];
-
-        if (str_eq(u->name, n->text)) {
-            *(struct upstream **)at = u;
-            return 0;
-        }
-        suggest_try(&s, u->name);
+    if ((u = find_upstream(l->conf, n->text)) != NULL) {
+        *(struct upstream **)at = u;
+        return 0;
     }
+    suggest_init(&s, n->text);
+    for (size_t i = 0; i < l->conf->upstream_count; i++)
+        suggest_try(&s, l->conf->upstreams[i].name);
     hint = suggest_text(&s, l->scratch);
     load_error(l, n, "no upstream has the name `%.*s`%.*s", STR_ARG(name), STR_ARG(hint));
     return -1;

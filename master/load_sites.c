@@ -8,6 +8,8 @@
 #include "worker/host.h"
 #include "worker/route.h"
 
+#define COMPARED_MOST (20 * 1000 * 1000)
+
 /* As the hosts of requests are compared: lower case, no port. Stricter than what a request may say. */
 static const char *
 read_host(struct str text, struct arena *a, struct str *name)
@@ -132,19 +134,36 @@ load_route(struct loader *l, const struct node *n, struct route *r)
         check_answers(l, n);
 }
 
-/* One hidden route is told once, with the first that hides it. */
+/* The first that takes all requests of route i; i where none does. */
+static size_t
+find_hider(const struct route *routes, size_t i)
+{
+    size_t j = 0;
+
+    while (j < i && !route_hides(&routes[j], &routes[i]))
+        j++;
+    return j;
+}
+
+/*
+ * Warns of routes that never match. Each is compared to all before it; among more than a few thousand
+ * routes in one site the later ones go unchecked, so that a reload never takes long.
+ */
 static void
 check_hidden(struct loader *l, const struct route *routes, const struct node *n)
 {
-    for (size_t i = 1; i < yaml_count(n); i++)
-        for (size_t j = 0; j < i; j++)
-            if (route_hides(&routes[j], &routes[i])) {
-                struct str name = load_show(l, routes[j].name);
+    size_t j, compared = 0;
 
-                load_warning(l, yaml_item(n, i), "this route never matches: `%.*s` on line %d takes its requests",
-                             STR_ARG(name), routes[j].line);
-                break;
-            }
+    for (size_t i = 1; i < yaml_count(n) && compared < COMPARED_MOST; i++) {
+        j = find_hider(routes, i);
+        compared += j;
+        if (j < i) {
+            struct str name = load_show(l, routes[j].name);
+
+            load_warning(l, yaml_item(n, i), "this route never matches: `%.*s` on line %d takes its requests",
+                         STR_ARG(name), routes[j].line);
+        }
+    }
 }
 
 int
