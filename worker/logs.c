@@ -32,23 +32,28 @@ struct target {
     size_t fill;
 };
 
+static const struct conf *conf;
 static struct target *targets;
 static size_t target_count;
 static uint64_t *dropped;
 
+/* The error log is one of the targets too, and may share its file with an access log. */
 static void
 open_target(struct target *t, int fd)
 {
     struct stat st;
 
+    if (t == &targets[conf->error_log])
+        log_to(fd, t->syslog, conf->log_level);
     t->fd = fd;
     t->regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     t->refused = false;
 }
 
 void
-logs_init(const struct conf *conf, const int *fds, uint64_t *lost)
+logs_init(const struct conf *c, const int *fds, uint64_t *lost)
 {
+    conf = c;
     dropped = lost;
     target_count = conf->log_count;
     targets = xcalloc(target_count + 1, sizeof(*targets));

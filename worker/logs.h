@@ -11,7 +11,10 @@
 
 #include "worker/conf.h"
 
-/* Worker: the descriptors the master opened; the array is copied. `dropped` counts lost lines. */
+/*
+ * Worker: the descriptors the master opened; the array is copied. `dropped` counts lost lines. The error
+ * log (log.h) is pointed to its descriptor here, and by logs_reopen.
+ */
 void logs_init(const struct conf *conf, const int *fds, uint64_t *dropped);
 
 /* New descriptors, after USR1; the old ones are flushed and closed. `first` is the index of fds[0]. */
