@@ -92,7 +92,7 @@ def test_variables_known_at_the_end():
     c.response()
     time, received, sent = line(weir).split("|")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", time), time
-    assert int(received) == len(request) and int(sent) > 50
+    assert int(received) == len(request) and int(sent) > 50, line(weir)
 
 
 def test_unknown_values_are_a_dash():

@@ -22,7 +22,7 @@ import time
 import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build/plain/weir")
+BIN = os.path.abspath(os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build/plain/weir"))
 DEADLINE = int(os.environ.get("WEIR_DEADLINE", "30"))
 
 cleanups = []           # of the test that runs: called last to first, each may raise
@@ -375,7 +375,7 @@ class Weir:
         self.write(text)
         self.allowed = []       # complaints that the test provokes: patterns
         self.log = open(self.error_log, "wb")
-        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99",
+        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:exitcode=99:quarantine_size_mb=16",
                    UBSAN_OPTIONS="print_stacktrace=1")
         self.process = subprocess.Popen([BIN, "-f", "-c", self.file, *args], cwd=self.dir, env=env,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
