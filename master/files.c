@@ -110,8 +110,8 @@ files_reopen_logs(const struct conf *conf, int *fds, struct reason *why)
             failed++;
             continue;
         }
-        close(fds[i]);
-        fds[i] = fd;
+        dup3(fd, fds[i], O_CLOEXEC);    /* the number stays: the master's own log is among them */
+        close(fd);
     }
     return failed;
 }
@@ -131,7 +131,7 @@ files_close_logs(const struct conf *conf, int *fds)
 static bool
 send_some(int control, const int *fds, size_t n, size_t first)
 {
-    unsigned char text[3] = {CONTROL_LOGS, (unsigned char)first, (unsigned char)(first >> 8)};
+    unsigned char text[2] = {CONTROL_LOGS, (unsigned char)first};       /* the loader takes 256 logs at most */
     union {
         struct cmsghdr head;
         char space[CMSG_SPACE(CONTROL_FDS * sizeof(int))];

@@ -152,10 +152,6 @@ master_reopen_logs(struct master *m)
 
     for (g = master_next(m, NULL); g != NULL; g = master_next(m, g))
         generation_reopen_logs(g);
-    g = m->current;
-    if (g != NULL)
-        log_to(g->log_fds[g->conf->error_log], g->conf->logs[g->conf->error_log].kind == LOG_TO_SYSLOG,
-               g->conf->log_level);
     log_info("logs are open anew");
 }
 
@@ -400,7 +396,7 @@ end(struct master *m)
         pidfile_leave(&m->pidfile);
     pidfile_leave(&m->old_pidfile);
     if (m->current != NULL)
-        log_notice("weir has ended");
+        log_notice("%s has ended", m->in_charge ? "weir" : "this master");
     log_to(STDERR_FILENO, false, LOG_NOTICE_);
     if (m->current != NULL)
         generation_free(m->current);

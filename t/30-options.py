@@ -6,7 +6,7 @@ import re
 import subprocess
 
 from lib.daemon import ANSWER, run_weir
-from lib.weir import BIN, Origin, cleanups, connect, free_port, run, temp_dir, wait
+from lib.weir import BIN, DEADLINE, Origin, cleanups, connect, free_port, run, temp_dir, wait
 
 SITE = ANSWER + 'listen: ["127.0.0.1:1"]\n'
 
@@ -16,6 +16,11 @@ def config(text):
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
     return path
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
 
 
 def test_version():
@@ -77,16 +82,16 @@ def test_without_a_file():
     upstream = other.address.replace("127.0.0.1", "localhost")
     args = [a for p in ports for a in ("-l", f"127.0.0.1:{p}")] + ["-u", f"http://{origin.address}/", "-u",
                                                                    f"http://{upstream}"]
-    with subprocess.Popen([BIN, *args], cwd=place, stderr=subprocess.PIPE, text=True) as p:
-        cleanups.append(p.kill)
-        assert "accept" in p.stderr.readline()
-        for port in 2 * ports:
-            c = connect(("127.0.0.1", port))
-            assert c.ask("GET /x HTTP/1.1\r\nHost: t\r\n\r\n").status == 200
-        wait(lambda: origin.requests and other.requests, "both origins")
-        p.terminate()
-        rest = p.stderr.read()
-        assert p.wait() == 0 and rest.count('"GET /x HTTP/1.1" 200') == 4, rest
+    log = os.path.join(temp_dir(), "log")
+    with open(log, "wb") as f:
+        p = subprocess.Popen([BIN, *args], cwd=place, stderr=f)
+    cleanups.append(p.kill)
+    wait(lambda: "accept" in read(log), "weir to accept")
+    for port in 2 * ports:
+        assert connect(("127.0.0.1", port)).ask("GET /x HTTP/1.1\r\nHost: t\r\n\r\n").status == 200
+    assert origin.requests and other.requests
+    p.terminate()
+    assert p.wait(DEADLINE) == 0 and read(log).count('"GET /x HTTP/1.1" 200') == 4, read(log)
     assert os.listdir(place) == []
 
 
