@@ -47,20 +47,11 @@ read_host(struct request *r)
         if (r->host_field.p != NULL && !host_equal(&absolute, &field, is_https(r->uri.scheme)))
             return 400;
         r->host = absolute;
-        if (r->host_field.p == NULL)
-            r->host_field = r->uri.authority;
+        r->host_field = r->uri.authority;
     } else {
         r->host = field;
     }
     return 0;
-}
-
-/* scheme "://" authority and no more */
-static bool
-ends_with_authority(const struct request *r)
-{
-    return r->uri.form == URI_ABSOLUTE &&
-           r->uri.authority.p + r->uri.authority.n == r->target.p + r->target.n;
 }
 
 static int
@@ -71,7 +62,7 @@ read_target(struct request *r)
     if (status != 0)
         return status;
     /* RFC 9112 3.2.4: that is how a client says "*" to a proxy */
-    if (r->method == METHOD_OPTIONS && ends_with_authority(r))
+    if (r->method == METHOD_OPTIONS && r->uri.bare)
         r->uri.path = r->uri.canonical = STR("*");
     if (r->uri.form == URI_AUTHORITY)
         return 400;
@@ -113,5 +104,9 @@ read_content_limit(const struct request *r)
 {
     size_t most = r->scope->policy.limits.request_body;
 
-    return most != 0 && r->request.length != LENGTH_UNKNOWN && (uint64_t)r->request.length > most ? 413 : 0;
+    if (most == 0)
+        return 0;
+    if (r->request.body.passed > most)
+        return 413;
+    return r->request.length != LENGTH_UNKNOWN && (uint64_t)r->request.length > most ? 413 : 0;
 }

@@ -33,6 +33,7 @@ struct template {
 struct compiler {
     struct str text;
     size_t at;
+    size_t start;               /* of the part at hand */
     const struct regex *groups;
     struct arena *arena;
     struct part parts[PARTS_MOST];
@@ -53,7 +54,7 @@ static bool
 add(struct compiler *c, struct part part)
 {
     if (c->count == PARTS_MOST)
-        return fail(c, c->at, STR("too many variables"));
+        return fail(c, c->start, STR("too many variables"));
     c->parts[c->count++] = part;
     return true;
 }
@@ -190,8 +191,10 @@ template_compile(struct str text, const struct regex *groups, struct arena *a, s
     struct template *t;
     bool good = true;
 
-    while (good && c.at < copy.n)
+    while (good && c.at < copy.n) {
+        c.start = c.at;
         good = copy.p[c.at] == '$' ? dollar(&c) : literal(&c);
+    }
     if (!good) {
         *why = c.why;
         *offset = c.offset;

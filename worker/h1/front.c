@@ -78,6 +78,15 @@ set_framing(struct client *c)
     r->request.body.ended = r->request.length == 0;
 }
 
+/* What stands unread in `in` belongs to the next request. */
+static void
+count_received(struct client *c)
+{
+    const struct h1_reader *in = &c->in;
+
+    c->r->bytes_received = in->received - (in->in != NULL ? in->in->fill - in->at : 0);
+}
+
 /* Reads the content without a word to the pipeline; true where there is news for it. */
 static bool
 take_content(struct client *c, size_t *budget)
@@ -127,6 +136,8 @@ start(struct client *c)
     client_state(c, CLIENT_BUSY);
     if (!r->request.body.ended && h1_reader_has(&c->in))
         take_content(c, &nothing_more);
+    if (c->r == r)
+        count_received(c);
     if (!r->finished && !r->started)
         pipeline_start(r);
     if (c->r == r && !r->request.body.ended)
@@ -142,6 +153,7 @@ refuse(struct client *c, int status)
 
     count_client_error(c->listener, status == 414 || status == 431 ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED);
     request_hold(r, c->in.in);
+    r->bytes_received = c->in.received;
     /* what is known of it goes to the log */
     r->method_text = c->head->method;
     r->target = c->head->target;
@@ -308,6 +320,7 @@ client_receive(struct client *c)
             break;
         if (!take_content(c, &budget))
             break;
+        count_received(c);
         keep_pace(c, c->in.received - before);
         if (!r->finished)
             pipeline_request_body(r);
