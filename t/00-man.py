@@ -5,7 +5,7 @@ variable, option and metric, and none that isn't there."""
 import os
 import re
 
-from lib.weir import BIN, ROOT, run, run_command
+from lib.weir import BIN, ROOT, Origin, proxy, run, run_command
 
 
 def read(path):
@@ -41,6 +41,23 @@ def test_every_option_stands_in_the_manual():
     options = re.findall(r"^ +-(\w)\b", run_command([BIN, "-h"]).stdout, re.M)
     manual = re.findall(r"^\.It Fl (\w)", read("man/weir.8"), re.M)
     assert options and not (wrong := differ(manual, options)), "\n".join(wrong)
+
+
+def test_every_metric_stands_in_the_manual():
+    weir = proxy(Origin())
+    weir.wait_stats(lambda stats: True)
+    with open(weir.stats_file, encoding="utf-8") as f:
+        real = re.findall(r"^# TYPE (\w+) ", f.read(), re.M)
+    manual = re.findall(r"^\.It Cm (weir_\w+)$", read("man/weir.8"), re.M)
+
+    # one of a dimension stands for all: weir_requests_total for weir_route_requests_total
+    def known(name):
+        bare = re.sub(r"^weir_(listener|route|upstream|server|worker)_", "weir_", name)
+        return {name, bare, bare.replace("weir_", "weir_upstream_", 1)} & set(manual)
+
+    wrong = [f"not in the manual: {m}" for m in real if not known(m)] + \
+            [f"not real: {m}" for m in manual if m not in real]
+    assert real and not wrong, "\n".join(wrong)
 
 
 if __name__ == "__main__":
