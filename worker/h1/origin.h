@@ -6,6 +6,7 @@
 #ifndef WEIR_H1_ORIGIN_H
 #define WEIR_H1_ORIGIN_H
 
+#include "shm/slots.h"
 #include "worker/base/loop.h"
 #include "worker/h1/reader.h"
 #include "worker/h1/write.h"
@@ -66,5 +67,24 @@ void origin_close(struct origin *o);
 void origin_connected(struct origin *o, int error);
 void origin_ready(struct origin *o);
 void origin_timeout(struct origin *o);
+
+/* The server failed the request: sent again where that is safe, else the client gets `status`. */
+void origin_fail(struct origin *o, enum slots_error kind, int status);
+/* All of the response is there. */
+void origin_complete(struct origin *o);
+/* The exchange is over and the connection of no more use. */
+void origin_abandon(struct origin *o);
+
+/* --- h1/origin_request.c --- */
+
+/* Writes what there is of the request, as far as the socket takes it. */
+void origin_write(struct origin *o);
+
+/* --- h1/origin_response.c --- */
+
+/* Makes ready for a head. */
+void origin_expect(struct origin *o);
+/* Reads what there is of the response, as far as the flow takes it. */
+void origin_read(struct origin *o);
 
 #endif

@@ -1,0 +1,56 @@
+/*
+ * The request goes out to an origin: its head, then its content as it comes from the client. What the
+ * origin no longer takes is not the end: it may have answered already.
+ */
+#include <sys/socket.h>
+
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
+#include "worker/h1/origin.h"
+#include "worker/pipeline.h"
+
+/* The end of a tunnel's one direction. */
+static void
+half_close(struct origin *o)
+{
+    if (o->r->tunnel && o->r->request.body.ended && o->out.done && o->out.wire.bytes == 0)
+        shutdown(o->io.fd, SHUT_WR);
+}
+
+void
+origin_write(struct origin *o)
+{
+    struct request *r = o->r;
+
+    if (o->writing || o->write_dead)
+        return;
+    o->writing = true;
+    for (;;) {
+        bool body = !r->wants_upgrade || r->tunnel;
+        size_t before = o->out.wire.bytes;
+        int result;
+
+        if (body && !h1_write_body(&o->out, r, &r->request))
+            log_bug(__FILE__, __LINE__, "content longer or shorter than announced");
+        if (o->out.wire.bytes == 0 || !o->io.writable)
+            break;
+        result = h1_write_flush(&o->out, o->io.fd, &o->sent, false);
+        r->moved_ms = clock_ms();
+        if (result < 0) {
+            o->write_dead = true;       /* what it had answered may still be read */
+            o->io.readable = true;
+            break;
+        }
+        if (result == 0)
+            o->io.writable = false;
+        if (before > 0 || body)
+            pipeline_consumed(r);
+        if (o->r != r)
+            break;
+        if (result == 0)
+            break;
+    }
+    o->writing = false;
+    if (o->r == r)
+        half_close(o);
+}

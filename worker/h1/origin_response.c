@@ -1,0 +1,236 @@
+/*
+ * The response comes in from an origin: interim heads, the head, content. It alone decides what a
+ * response means for its framing (RFC 9112 6.3).
+ */
+#include "worker/count.h"
+#include "worker/h1/origin.h"
+#include "worker/hop.h"
+#include "worker/pipeline.h"
+
+#define INTERIMS_MOST 32
+#define RESPONSE_FIELDS_MOST 1000
+#define TURN_BYTES (1024 * 1024)        /* then others have their turn */
+#define KEEP_ALIVE_MOST 60              /* seconds of Keep-Alive: timeout=N that are believed */
+
+static bool
+is_switch(const struct request *r)
+{
+    return r->wants_upgrade && fields_list_has(&r->response.fields, FIELD_UPGRADE, STR("websocket"));
+}
+
+/* Keep-Alive: timeout=N: N - 1 s, so that ours is closed before the server's. */
+static int64_t
+told_timeout(const struct request *r)
+{
+    struct str list = fields_value(&r->response.fields, FIELD_KEEP_ALIVE), member;
+    long long n;
+
+    while (list.n > 0 && str_list_next(&list, &member)) {
+        if (member.n <= 8 || strncasecmp(member.p, "timeout=", 8) != 0)
+            continue;
+        n = str_decimal((struct str){member.p + 8, member.n - 8});
+        if (n > KEEP_ALIVE_MOST)
+            n = KEEP_ALIVE_MOST + 1;
+        return n > 1 ? (n - 1) * 1000 : n < 0 ? 0 : 1;
+    }
+    return 0;
+}
+
+/* How the content of the final response is delimited (RFC 9112 6.3). */
+static void
+set_framing(struct origin *o)
+{
+    struct request *r = o->r;
+    const struct h1_head *h = o->head;
+
+    r->no_content = r->method == METHOD_HEAD || h->status == 204 || h->status == 304;
+    r->response.length = h->framing == H1_LENGTH ? h->content_length : LENGTH_UNKNOWN;
+    if (h->status == 204)
+        r->response.length = LENGTH_UNKNOWN;
+    o->in.framing = r->no_content ? H1_NO_BODY : h->framing;
+    o->in.left = o->in.framing == H1_LENGTH ? (uint64_t)h->content_length : 0;
+    o->keep = h->keep_alive && o->in.framing != H1_UNTIL_CLOSE;
+    if (o->in.framing == H1_CHUNKED) {
+        o->in.chunked = arena_alloc(r->arena, sizeof *o->in.chunked);
+        h1_chunked_init(o->in.chunked, &r->response.trailers, h->limits);
+    }
+}
+
+static void
+on_final(struct origin *o)
+{
+    struct request *r = o->r;
+
+    o->in_body = true;
+    flow_clear(&o->held);
+    r->status = r->upstream_status = o->head->status;
+    r->reason = o->head->reason;
+    o->idle_ms = told_timeout(r);
+    set_framing(o);
+    hop_response(&r->response.fields);
+    pipeline_response(r);
+}
+
+static void
+on_switch(struct origin *o)
+{
+    struct request *r = o->r;
+
+    if (!is_switch(r)) {
+        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+        return;
+    }
+    o->in_body = true;
+    o->in.framing = H1_UNTIL_CLOSE;
+    o->keep = false;
+    r->tunnel = true;
+    r->status = r->upstream_status = 101;
+    r->reason = o->head->reason;
+    r->response.length = LENGTH_UNKNOWN;
+    hop_response(&r->response.fields);
+    pipeline_response(r);
+}
+
+void
+origin_expect(struct origin *o)
+{
+    struct request *r = o->r;
+    struct h1_limits *limits = arena_alloc(r->arena, sizeof *limits);
+    size_t most = r->scope->policy.limits.response_head;
+
+    *limits = (struct h1_limits){.line = most, .field = most, .fields = most, .count = RESPONSE_FIELDS_MOST};
+    fields_init(&r->response.fields, r->arena);
+    h1_head_init(o->head, &r->response.fields, limits);
+}
+
+static void
+on_interim(struct origin *o)
+{
+    struct request *r = o->r;
+
+    if (++o->interims > INTERIMS_MOST) {
+        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+        return;
+    }
+    if (o->head->status == 100)
+        r->expects_continue = false;
+    hop_response(&r->response.fields);
+    r->reason = o->head->reason;
+    pipeline_interim(r, o->head->status);
+    if (o->r == r)
+        origin_expect(o);
+}
+
+/* Parses what stands in `in`; false where more has to be read, or the exchange is over. */
+static bool
+parse_head(struct origin *o)
+{
+    struct request *r = o->r;
+    struct h1_reader *in = &o->in;
+    int result = h1_parse_response(o->head, in->in->data + in->at, in->in->fill - in->at);
+
+    if (result == H1_MORE)
+        return false;
+    if (result != H1_DONE) {
+        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+        return false;
+    }
+    request_hold(r, in->in);
+    in->at += o->head->size;
+    if (o->head->status == 101)
+        on_switch(o);
+    else if (o->head->status < 200)
+        on_interim(o);
+    else
+        on_final(o);
+    return o->r == r;
+}
+
+/* True once the head is done; false where it has to be waited for, or the exchange is over. */
+static bool
+read_head(struct origin *o)
+{
+    struct request *r = o->r;
+
+    for (;;) {
+        ssize_t n;
+
+        while (h1_reader_has(&o->in) && !o->in_body)
+            if (!parse_head(o))
+                break;
+        if (o->r != r)
+            return false;
+        if (o->in_body)
+            return true;
+        n = h1_read_more(&o->in, o->head);
+        if (n == -1)
+            return false;
+        if (n <= 0) {
+            origin_fail(o, SLOTS_ERROR_RESET, 502);
+            return false;
+        }
+        o->answered = true;
+    }
+}
+
+/* The response breaks off: the client must see that it does. */
+static void
+truncate_response(struct origin *o, enum slots_error kind)
+{
+    o->r->response.body.broken = true;
+    count_server_error(origin_server(o), kind);
+    origin_abandon(o);
+}
+
+static void
+read_body(struct origin *o, size_t *budget)
+{
+    struct request *r = o->r;
+
+    switch (h1_read_body(&o->in, &r->response.body, r->spliced, budget)) {
+    case H1_READ_WAIT:
+        break;
+    case H1_READ_END:
+        origin_complete(o);
+        break;
+    case H1_READ_EOF:
+    case H1_READ_ERROR:
+        truncate_response(o, SLOTS_ERROR_RESET);
+        break;
+    case H1_READ_MALFORMED:
+    case H1_READ_LARGE:
+        truncate_response(o, SLOTS_ERROR_MALFORMED);
+        break;
+    }
+    pipeline_body(r);
+}
+
+/*
+ * Reads while there is something to read and room for it. The client's side may ask for more from
+ * inside (it ate, and the flow has room again): that goes round here, not deeper.
+ */
+void
+origin_read(struct origin *o)
+{
+    struct request *r = o->r;
+    size_t budget = TURN_BYTES;
+
+    if (o->reading) {
+        o->read_again = true;
+        return;
+    }
+    o->reading = true;
+    do {
+        o->read_again = false;
+        if (!o->in_body && !read_head(o))
+            break;
+        read_body(o, &budget);
+        if (o->r != r)
+            break;
+        if (budget == 0) {
+            loop_post(&o->task);
+            break;
+        }
+    } while (o->read_again || (o->io.readable && !r->response.body.stopped));
+    o->reading = false;
+}
