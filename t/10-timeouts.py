@@ -39,7 +39,7 @@ def test_client_body():
     assert not origin.connections
     # beyond what is read before a server is taken: the origin must not think it whole
     given_up(weir.connect().send(POST.format(1 << 20), bytes(70000)))
-    assert origin.peer().sock and wait(lambda: origin.peer().sock.fileno() < 0, "the origin's end of it")
+    assert origin.peer().sock and wait(lambda: origin.peer().gone, "the origin's end of it")
     assert not origin.requests
     # while bytes come, the timer starts anew
     assert weir.connect().send(POST.format(100)).drip(100 * b"a", pause=0.01).response().status == 200
@@ -66,7 +66,7 @@ def test_client_write():
     origin = Origin(raw=answer, send_buffer=65536)
     c = proxy(origin, "timeouts: {client_write: 500ms}").connect(receive_buffer=4096).send(GET)
     c.head()
-    wait(lambda: origin.peer().sock.fileno() < 0, "the origin's connection to be closed")
+    wait(lambda: origin.peer().gone, "the origin's connection to be closed")
     assert truncated(lambda: c.read(1000000000))
 
 

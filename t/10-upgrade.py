@@ -39,7 +39,7 @@ def test_tunnel():
     assert c.read(len(data)) == data
     sender.join()
     c.close()
-    wait(lambda: origin.peer().sock.fileno() < 0, "the end of the tunnel at the origin")
+    wait(lambda: origin.peer().gone, "the end of the tunnel at the origin")
 
 
 def test_what_the_origin_sees():
@@ -95,7 +95,7 @@ def test_idle_tunnel_ends():
     origin = Origin(raw=echo)
     c = open_tunnel(proxy(origin, "timeouts: {tunnel: 300ms}"))
     assert c.ended()
-    wait(lambda: origin.peer().sock.fileno() < 0, "the end of the tunnel at the origin")
+    wait(lambda: origin.peer().gone, "the end of the tunnel at the origin")
 
 
 def test_other_upgrades_are_removed():

@@ -19,7 +19,7 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
 
 
 def gone(origin, n=0):
-    wait(lambda: origin.peer(n).sock.fileno() < 0, f"the end of connection {n} at the origin")
+    wait(lambda: origin.peer(n).gone, f"the end of connection {n} at the origin")
 
 
 def test_reused_by_all_clients():
@@ -72,7 +72,7 @@ def test_no_more_than_keepalive():
     weir = keeping(origin, "keepalive: 1")
     for c in [weir.connect().send(GET) for _ in range(3)]:
         assert c.response().status == 200
-    wait(lambda: sum(p.sock.fileno() < 0 for p in origin.peers) == 2, "two of three connections to be closed")
+    wait(lambda: sum(p.gone for p in origin.peers) == 2, "two of three connections to be closed")
 
 
 def test_closed_before_the_server_would():

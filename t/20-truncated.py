@@ -80,7 +80,7 @@ def test_requests():
                 except ConnectionResetError:
                     pass
     assert weir.get("/end").status == 200
-    wait(lambda: all(p.sock.fileno() < 0 for p in origin.peers[:-1]), "the origin's connections to be closed")
+    wait(lambda: all(p.gone for p in origin.peers[:-1]), "the origin's connections to be closed")
     assert [r.target for r in origin.requests] == ["/end"], origin.requests
 
 
@@ -89,7 +89,7 @@ def test_a_client_that_leaves_frees_the_origin():
     c = proxy(origin).connect().send(GET)
     origin.request()
     c.reset()
-    wait(lambda: origin.peer().sock.fileno() < 0, "the origin's connection to be closed")
+    wait(lambda: origin.peer().gone, "the origin's connection to be closed")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ class Peer:
         self.sock = sock
         self.buf = b""
         self.sent = 0
+        self.gone = False       # an origin's: closed, and its thread has ended
         sock.settimeout(seconds)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -335,8 +336,8 @@ class Origin:
         except Exception:       # pylint: disable=broad-except
             self.errors.append(traceback.format_exc())
         finally:
-            if not getattr(peer, "kept", False):
-                peer.close()
+            peer.close()
+            peer.gone = True
 
     def request(self, n=0):
         """Waits for the request number n, whole."""
