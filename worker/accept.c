@@ -98,9 +98,11 @@ ready(struct io *io)
 {
     struct acceptor *a = (struct acceptor *)((char *)io - offsetof(struct acceptor, io));
 
-    for (int i = 0; i < ACCEPTS_A_TURN && has_room(); i++)
-        if (!accept_one(a))
-            break;
+    /* only the first is sure to be there: nobody is sent away for one that may not be */
+    if (!has_room())
+        return;
+    for (int i = 0; i < ACCEPTS_A_TURN && accept_one(a) && worker.connections < worker.connections_most; i++)
+        continue;
 }
 
 /* limits.connections, or what the descriptors allow: a client may need a server's and a pipe's as well. */

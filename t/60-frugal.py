@@ -1,0 +1,83 @@
+#!/usr/bin/python3
+"""What a request and an idle client cost, counted, not timed: system calls, heap, memory."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from lib.weir import OK, Origin, Skip, cleanups, proxy, run, wait
+
+GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
+REQUESTS = 50
+CLIENTS = 2000
+
+
+def worker(weir):
+    """The pid of its one worker."""
+    children = subprocess.run(["pgrep", "-P", str(weir.process.pid)], stdout=subprocess.PIPE, text=True, check=True)
+    return int(children.stdout.split()[0])
+
+
+def traced(pid, path, what):
+    """System calls that `what` makes the process do."""
+    if not shutil.which("strace"):
+        raise Skip("no strace")
+    strace = subprocess.Popen(["strace", "-o", path, "-p", str(pid)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    cleanups.append(strace.wait)
+    cleanups.append(strace.terminate)
+    line = strace.stderr.readline()
+    if "attached" not in line:
+        raise Skip(f"no tracing here: {line.strip()}")
+    what()
+    strace.terminate()
+    strace.wait()
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return re.findall(r"^(\w+)\(", f.read(), re.M)
+
+
+def test_system_calls_of_a_small_request():
+    weir = proxy(Origin(OK), "access_log: off")
+    c = weir.connect()
+    c.ask(GET)
+
+    def requests():
+        for _ in range(REQUESTS):
+            assert c.ask(GET).status == 200
+    calls = traced(worker(weir), os.path.join(weir.dir, "trace"), requests)
+    # a wait, a read and a write for each side, and a tick each second
+    for name in ["recvfrom", "sendmsg"]:
+        assert calls.count(name) == 2 * REQUESTS, (name, calls.count(name))
+    assert 2 * REQUESTS <= calls.count("epoll_pwait") <= 2 * REQUESTS + 60
+    others = set(calls) - {"recvfrom", "sendmsg", "epoll_pwait"}
+    assert not others, others
+
+
+def private_bytes(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return 1024 * int(re.search(r"Private_Dirty: +(\d+)", f.read()).group(1))
+
+
+def test_memory_of_an_idle_client():
+    weir = proxy(Origin(OK), f"access_log: off\nlimits: {{connections: {CLIENTS + 100}}}")
+    pid = worker(weir)
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
+        if "libasan" in f.read():
+            raise Skip("a sanitizer has its own idea of memory")
+
+    def idle(n):
+        clients = [weir.connect() for _ in range(n)]
+        for c in clients:
+            assert c.ask(GET).status == 200
+        return clients
+    kept = idle(100)                # whatever is there once is there now
+    before = private_bytes(pid)
+    kept += idle(CLIENTS)
+    each = (private_bytes(pid) - before) / CLIENTS
+    assert each <= 1024, f"{each:.0f} bytes each"
+    weir.wait_stats(lambda s: s['weir_connections{state="idle"}'] == len(kept))
+
+
+if __name__ == "__main__":
+    run()
