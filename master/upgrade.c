@@ -173,7 +173,9 @@ upgrade_reaped(struct master *m, pid_t pid, int status)
     upgrade_read(m);                    /* its reason, or that it was ready in time */
     if (u->pid != pid)
         return true;
-    if (WIFSIGNALED(status))
+    if (m->state != MASTER_SERVING)
+        log_notice("upgrade: the new master has ended too");
+    else if (WIFSIGNALED(status))
         log_error("upgrade failed: the new master was killed by signal %d", WTERMSIG(status));
     else
         log_error("upgrade failed: the new master ended with status %d", WEXITSTATUS(status));

@@ -36,7 +36,7 @@ def children(pid):
 class Daemon(Weir):
     """`status` and `output` are the started process's; it ended before this returns."""
 
-    def __init__(self, text=ANSWER, workers=1, binary=BIN, ready=True, file=None):
+    def __init__(self, text=ANSWER, workers=1, binary=BIN, ready=True, file=None, env=()):
         self.dir = temp_dir()
         self.file = os.path.join(self.dir, "weir.yaml")
         for name in "error.log", "access.log":
@@ -54,7 +54,7 @@ class Daemon(Weir):
         with open(self.output_file, "wb") as f:     # not a pipe: the daemon may keep stderr
             self.status = subprocess.run([binary, "-c", file or self.file], cwd=self.dir, stdin=subprocess.DEVNULL,
                                          stdout=f, stderr=f, timeout=DEADLINE, check=False,
-                                         env=dict(os.environ, ASAN_OPTIONS="exitcode=99")).returncode
+                                         env=dict(os.environ, ASAN_OPTIONS="exitcode=99", **dict(env))).returncode
         if ready:
             assert self.status == 0, self.output
         if self.status == 0:

@@ -1,0 +1,136 @@
+#!/usr/bin/python3
+"""The stats file: Prometheus's format, each dimension alone, the same sums in each."""
+
+import os
+import re
+
+from lib.daemon import ANSWER, GET
+from lib.weir import Origin, run, start, temp_dir, wait
+
+NAME = r"weir_[a-z_]+"
+LABELS = r'\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\}'
+
+
+def text(weir):
+    wait(lambda: os.path.exists(weir.stats_file), "the file")
+    with open(weir.stats_file, encoding="utf-8") as f:
+        return f.read()
+
+
+def two_routes(origin):
+    return start(f"""
+upstreams: {{app: {{servers: ["{origin.address}"]}}}}
+sites:
+  - hosts: ["*"]
+    routes:
+      - {{match: {{prefix: /a}}, name: one, proxy: app}}
+      - {{match: {{regex: '^/"\\\\'}}, respond: {{status: 404}}}}
+      - {{proxy: app}}
+""")
+
+
+def test_format():
+    weir = two_routes(Origin())
+    kind, family, seen = {}, None, set()
+    for line in text(weir).splitlines():
+        if m := re.fullmatch(rf"# HELP ({NAME}) \S.*", line):
+            family = m[1]
+            assert family not in kind, f"{family} stands twice"
+        elif m := re.fullmatch(rf"# TYPE ({NAME}) (counter|gauge|histogram)", line):
+            assert m[1] == family
+            kind[family] = m[2]
+        else:
+            m = re.fullmatch(rf"({NAME})({LABELS})? \d+(\.\d+)?", line)
+            assert m, line
+            suffix = m[1][len(family):]
+            assert m[1].startswith(family), f"{line} among {family}"
+            assert suffix in (("_bucket", "_sum", "_count") if kind[family] == "histogram" else ("",)), line
+            assert (kind[family] == "counter") == family.endswith("_total"), line
+            assert m[1] + (m[2] or "") not in seen, f"{line} stands twice"
+            seen.add(m[1] + (m[2] or ""))
+    assert len(kind) > 40 and text(weir).endswith("\n")
+
+
+def test_counts():
+    origin = Origin()
+    weir = two_routes(origin)
+    c = weir.connect()
+    for path in "/a", "/a/b", "/x":
+        c.ask(GET.replace("/", path, 1))
+    weir.ask("bad\r\n\r\n")
+    listener, server = f'listener="127.0.0.1:{weir.port}"', f'upstream="app",server="{origin.address}"'
+    want = {
+        'weir_requests_total{code="2xx"}': 3,
+        f'weir_listener_requests_total{{{listener},code="2xx"}}': 3,
+        'weir_worker_requests_total{worker="0",code="2xx"}': 3,
+        'weir_route_requests_total{route="one",code="2xx"}': 2,
+        'weir_route_requests_total{route="*",code="2xx"}': 1,
+        'weir_upstream_requests_total{upstream="app",code="2xx"}': 3,
+        f'weir_server_requests_total{{{server},code="2xx"}}': 3,
+        'weir_upstream_connections_opened_total{upstream="app"}': 1,
+        f'weir_server_connections_reused_total{{{server}}}': 2,
+        f'weir_server_connections{{{server}}}': 1,
+        'weir_connections_accepted_total': 2,
+        'weir_connections_reused_total': 2,
+        'weir_errors_total{kind="malformed"}': 1,
+        'weir_route_request_duration_seconds_bucket{route="one",le="+Inf"}': 2,
+        'weir_route_request_duration_seconds_count{route="one"}': 2,
+        f'weir_server_request_duration_seconds_count{{{server}}}': 3,
+    }
+    weir.wait_stats(lambda s: s['weir_errors_total{kind="malformed"}'] == 1)
+    stats = weir.wait_stats(lambda s: s['weir_requests_total{code="2xx"}'] == 3)
+    assert (got := {k: stats.get(k) for k in want}) == want, got
+
+
+def test_about():
+    weir = start(ANSWER, workers=2)
+    stats = weir.wait_stats(lambda s: s["weir_uptime_seconds"] >= 1)
+    version = [k for k in stats if k.startswith("weir_build_info")]
+    assert re.fullmatch(r'weir_build_info\{version="\d+\.\d+\.\d+"\}', version[0]) and stats[version[0]] == 1
+    assert stats["weir_generation"] == 1 and stats['weir_workers{generation="1",state="accepting"}'] == 2
+    assert stats["weir_config_last_reload_successful"] == 1
+
+
+def test_a_name_that_needs_escapes():
+    weir = start('sites: [{hosts: ["*"], routes: [{name: "a\\"b\\\\c", respond: {status: 200}}]}]')
+    assert '{route="a\\"b\\\\c",code="2xx"} 0\n' in text(weir)
+
+
+def test_counts_stay_with_the_name():
+    weir = start(ANSWER)
+    weir.ask(GET)
+    weir.reload('sites: [{hosts: ["*"], routes: [{match: {path: /new}, respond: {status: 204}}, '
+                '{name: all, respond: {status: 200}}]}]')
+    weir.ask(GET)
+    stats = weir.wait_stats(lambda s: s['weir_route_requests_total{route="all",code="2xx"}'] == 2)
+    assert stats['weir_route_requests_total{route="/new",code="2xx"}'] == 0
+
+
+def test_two_of_a_name_are_one():
+    weir = start("""
+sites:
+  - {hosts: [a], routes: [{respond: {status: 200}}]}
+  - {hosts: [b], routes: [{respond: {status: 200}}]}
+""")
+    weir.get(host="a")
+    weir.get(host="b")
+    weir.wait_stats(lambda s: s['weir_route_requests_total{route="*",code="2xx"}'] == 2)
+    assert text(weir).count("weir_route_request_duration_seconds_count") == 1
+
+
+def test_a_file_that_cannot_be_written():
+    place = temp_dir() + "/not/there"
+    weir = start(ANSWER + f"stats_file: {place}/prom\n")
+    weir.wait_log("cannot write stats_file")
+    weir.ask(GET)
+    os.makedirs(place)
+    weir.wait_log("is written again")
+    assert weir.errors().count("cannot write") == 1
+    weir.stats_file = place + "/prom"
+    os.unlink(weir.stats_file)
+    os.symlink("/etc/passwd", weir.stats_file)  # replaced, never written through
+    wait(lambda: not os.path.islink(weir.stats_file), "the file again")
+
+
+if __name__ == "__main__":
+    run()
