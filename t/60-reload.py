@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+"""Reloads, upgrades and killed workers under load: what clients see of them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+from lib.daemon import Daemon
+from lib.weir import cleanups, free_port, run
+
+SECONDS = 20
+CONNECTIONS = 16
+
+
+def daemon():
+    """In front of itself, so that upstream connections are under load too."""
+    front, back = free_port(), free_port()
+    weir = Daemon(f"""
+access_log: off
+listen: [{{address: "127.0.0.1:{front}", name: front}}, {{address: "127.0.0.1:{back}", name: back}}]
+upstreams: {{app: {{servers: ["127.0.0.1:{back}"]}}}}
+sites:
+  - {{hosts: ["*"], listen: front, routes: [{{proxy: app}}]}}
+  - {{hosts: ["*"], listen: back, routes: [{{respond: {{status: 200, body: "ok"}}}}]}}
+""", workers=2)
+    weir.port = front
+    return weir
+
+
+def load(weir, seconds, *fields):
+    """wrk, under way."""
+    p = subprocess.Popen(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", *(f"-H{f}" for f in fields),
+                          f"http://127.0.0.1:{weir.port}/"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    cleanups.append(p.kill)
+    return p
+
+
+def result(p):
+    """How many requests there were, and how many failed."""
+    out = p.communicate()[0]
+    failed = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", out)))
+    return int(re.search(r"(\d+) requests in", out)[1]), failed, out
+
+
+def under_load(number, *fields):
+    weir = daemon()
+    p, n = load(weir, SECONDS + 1, *fields), 0
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        weir.pids.add(weir.pid)
+        weir.kill(number)
+        n += 1
+        time.sleep(0.2)
+    count, failed, out = result(p)
+    assert failed == 0, out
+    assert count > 1000 and weir.accepts() > n / 2, (count, weir.accepts())
+
+
+def test_reload_with_keep_alive():
+    under_load(signal.SIGHUP)
+
+
+def test_reload_with_new_connections():
+    under_load(signal.SIGHUP, "Connection: close")
+
+
+def test_upgrade_with_keep_alive():
+    under_load(signal.SIGUSR2)
+
+
+def test_upgrade_with_new_connections():
+    under_load(signal.SIGUSR2, "Connection: close")
+
+
+def test_workers_killed():
+    """What fails are the requests that the killed one had, and no others."""
+    weir = daemon()
+    weir.allow("killed by signal 9")
+    p, n = load(weir, 5), 0
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        time.sleep(0.4)
+        os.kill(weir.worker_pids()[0], signal.SIGKILL)
+        n += 1
+    count, failed, out = result(p)
+    # its clients' requests, and those that it answered for the other worker
+    assert failed <= 2 * CONNECTIONS * n, (n, out)
+    assert count > 1000
+    weir.wait_stats(lambda s: s["weir_worker_restarts_total"] == n)
+
+
+if __name__ == "__main__":
+    run()
