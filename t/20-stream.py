@@ -77,6 +77,33 @@ def test_trailers():
     assert origin.request().body == b"hello" and origin.request().trailers == [("X-Req", "2")]
 
 
+def test_an_origin_that_drips():
+    """Every boundary of a response falls between two reads."""
+    answer = (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
+              b"5;a=b\r\nhello\r\n001\r\n!\r\n0\r\nT: u\r\n\r\n")
+    c = proxy(Origin(lambda peer, _: peer.drip(answer) and None)).connect()
+    for _ in range(2):
+        assert c.ask(GET).status == 103
+        r = c.response()
+        assert (r.status, r.get("X"), r.body, r.trailers) == (200, "y", b"hello!", [("T", "u")]), r
+
+
+def test_what_one_client_left_is_not_another_ones():
+    """Clients that leave in the middle of large bodies: pipes and buffers are used again, empty."""
+    def answer(peer, request):
+        body = request.target[1:].encode() * (SIZE // 8)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    weir = proxy(Origin(answer))
+    for i in range(20):
+        c = weir.connect(receive_buffer=65536).send(GET.replace("/ ", f"/left{i:03}. "))
+        c.head()
+        c.read(1000 + i * 10000)
+        (c.reset if i % 2 else c.close)()
+        mine = f"mine{i:03}."
+        assert weir.get(f"/{mine}").body == mine.encode() * (SIZE // 8)
+
+
 def test_an_event_stream_passes_as_it_comes():
     seen = threading.Semaphore(0)
 

@@ -110,7 +110,7 @@ def test_nginx_serves_files():
 
 
 def wrk(weir, *args, path="/small", least=100):
-    done = run_command(["wrk", "-t2", "-c20", "-d3s", *args, f"http://127.0.0.1:{weir.port}{path}"])
+    done = run_command(["wrk", "-t2", "-c20", "-d3s", "--timeout", "30s", *args, f"http://127.0.0.1:{weir.port}{path}"])
     assert done.returncode == 0 and "Socket errors" not in done.stdout and "Non-2xx" not in done.stdout, done.stdout
     assert int(re.search(r"(\d+) requests in", done.stdout).group(1)) >= least, done.stdout
 
