@@ -18,25 +18,22 @@ static struct {
     size_t n;
 } area;
 
-static char *
-copy(const char *s)
-{
-    size_t n = strlen(s) + 1;
-
-    return memcpy(xmalloc(n), s, n);
-}
-
+/* In one block, so that a variable that is unset later is not lost. */
 static char **
 copy_all(char **v)
 {
-    size_t i, n = 0;
-    char **to;
+    size_t i, n = 0, bytes = 0;
+    char **to, *at;
 
-    while (v[n] != NULL)
-        n++;
-    to = xcalloc(n + 1, sizeof(*to));
-    for (i = 0; i < n; i++)
-        to[i] = copy(v[i]);
+    for (; v[n] != NULL; n++)
+        bytes += strlen(v[n]) + 1;
+    to = xmalloc((n + 1) * sizeof(*to) + bytes);
+    at = (char *)(to + n + 1);
+    for (i = 0; i < n; i++) {
+        to[i] = at;
+        at = stpcpy(at, v[i]) + 1;
+    }
+    to[n] = NULL;
     return to;
 }
 
@@ -51,7 +48,7 @@ extend(char *end, char **v)
 char **
 title_init(int argc, char **argv)
 {
-    static char **arguments;            /* not lost: they live as long as the process */
+    static char **arguments, **environment;     /* as long as the process lives */
     char *end;
 
     if (argc > 0) {
@@ -60,7 +57,7 @@ title_init(int argc, char **argv)
         area.n = (size_t)(end - argv[0]);
     }
     arguments = copy_all(argv);
-    environ = copy_all(environ);
+    environ = environment = copy_all(environ);
     return arguments;
 }
 

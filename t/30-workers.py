@@ -26,6 +26,7 @@ def test_killed_and_back():
     weir.allow("killed by signal 9")
     for n in range(1, 4):
         weir.ask(GET)
+        weir.wait_stats(lambda s, n=n: s['weir_requests_total{code="2xx"}'] == 2 * n - 1)
         began = time.monotonic()
         kill_worker(weir)
         assert weir.ask(GET).status == 200

@@ -54,7 +54,7 @@ class Daemon(Weir):
         with open(self.output_file, "wb") as f:     # not a pipe: the daemon may keep stderr
             self.status = subprocess.run([binary, "-c", file or self.file], cwd=self.dir, stdin=subprocess.DEVNULL,
                                          stdout=f, stderr=f, timeout=DEADLINE, check=False,
-                                         env=dict(os.environ, ASAN_OPTIONS="exitcode=99", **dict(env))).returncode
+                                         env=dict(os.environ, ASAN_OPTIONS=f"exitcode=99:log_path={self.dir}/asan", **dict(env))).returncode
         if ready:
             assert self.status == 0, self.output
         if self.status == 0:
@@ -104,6 +104,10 @@ class Daemon(Weir):
             if alive(pid):
                 os.kill(pid, number)
         gone(*self.pids)
+        for name in os.listdir(self.dir):
+            if name.startswith("asan."):
+                with open(os.path.join(self.dir, name), encoding="utf-8") as f:
+                    raise AssertionError(f.read())
         for line in self.errors().split("\n"):
             if re.search(r"Sanitizer|runtime error|[Aa]ssert|killed by|died", line):
                 assert any(re.search(a, line) for a in self.allowed), f"weir complained: {self.errors()}"
