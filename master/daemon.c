@@ -29,6 +29,18 @@ wait_for(int started, pid_t child)
     _exit(1);
 }
 
+void
+daemon_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int
 daemon_start(void)
 {

@@ -13,6 +13,9 @@
  */
 int daemon_start(void);
 
+/* First thing: descriptors 0 to 2 are open, so that nothing else ever gets one of these numbers. */
+void daemon_standard_files(void);
+
 /* Lets the parent go, and leaves the terminal. */
 void daemon_running(int started, bool keep_stderr);
 

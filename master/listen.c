@@ -1,7 +1,8 @@
 /*
  * Knows how addresses are bound so that only one weir has them: the first socket of an address is
  * bound without SO_REUSEPORT, which fails where anybody listens there, and gets the option only then,
- * for its siblings. Nothing listens before all of an address is bound.
+ * for its siblings. Nothing listens before all of an address is bound; and further sockets of an address that serves
+ * only once a configuration is in force that has workers for them: the kernel would send them clients at once.
  *
  * Sockets of one address are in the order of their binding; the first `committed` of them serve.
  */
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "worker/base/arena.h"
+#include "worker/base/log.h"
 
 enum { BACKLOG = 4096 };
 
@@ -203,11 +205,22 @@ open_socket(const struct listen *l, const struct listen_address *a)
     return fd;
 }
 
-/* Binds and then listens on what the address has less than it should. False with errno. */
+static bool
+start_listening(const struct listen_address *a)
+{
+    size_t i;
+
+    for (i = a->committed; i < a->n; i++) {
+        if (listen(a->fds[i], BACKLOG) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Binds what the address has less than it should. False with errno. */
 static bool
 fill(const struct listen *l, struct listen_address *a, size_t want)
 {
-    size_t i, had = a->n;
     int fd;
 
     while (a->n < want) {
@@ -218,11 +231,7 @@ fill(const struct listen *l, struct listen_address *a, size_t want)
         if (is_unix(a))
             remember_file(a);
     }
-    for (i = had; i < a->n; i++) {
-        if (listen(a->fds[i], BACKLOG) != 0)
-            return false;
-    }
-    return true;
+    return a->committed > 0 || start_listening(a);
 }
 
 bool
@@ -270,10 +279,15 @@ listen_commit(struct listen *l)
     size_t i = l->n;
 
     while (i-- > 0) {
-        if (l->v[i].wanted)
-            l->v[i].committed = l->v[i].n;
-        else
-            close_address(l, &l->v[i], true);
+        struct listen_address *a = &l->v[i];
+
+        if (!a->wanted) {
+            close_address(l, a, true);
+            continue;
+        }
+        if (a->committed > 0 && !start_listening(a))
+            log_error("cannot listen on a further socket of port %u: %m", a->addr.port);
+        a->committed = a->n;
     }
 }
 

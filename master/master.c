@@ -411,6 +411,7 @@ static bool
 prepare(struct master *m)
 {
     m->in_charge = true;
+    daemon_standard_files();
     if (handover_exists()) {
         if (!upgrade_inherit(m))
             return false;

@@ -248,7 +248,7 @@ upgrade_tell_reopen(struct master *m)
 void
 upgrade_tell_stop(struct master *m)
 {
-    if (m->upgrade.role == UPGRADE_NEW)
+    if (m->upgrade.role == UPGRADE_NEW && m->in_charge)
         say(&m->upgrade, STOP, "");
 }
 
@@ -264,7 +264,10 @@ hear_new(struct master *m, const char *message, size_t n)
         break;
     case FAILED: log_error("upgrade: %.*s", (int)n - 1, message + 1); break;
     case REOPEN: master_reopen_logs(m); break;
-    case STOP: master_stop(m); break;
+    case STOP:
+        if (m->state == MASTER_RETIRED)
+            master_stop(m);
+        break;
     }
 }
 

@@ -85,7 +85,6 @@ def test_usr1_opens_the_logs_anew():
     for log in d.error_log, d.access_log:
         os.rename(log, log + ".1")
     d.kill(signal.SIGUSR1)
-    wait(lambda: os.path.exists(d.access_log) and os.path.exists(d.error_log), "the logs")
     d.wait_log("logs are open anew")
     for _ in range(8):
         d.ask(GET)
@@ -102,7 +101,7 @@ def test_usr1_reaches_workers_that_drain():
     d.reload()
     os.rename(d.access_log, d.access_log + ".1")
     d.kill(signal.SIGUSR1)
-    wait(lambda: os.path.exists(d.access_log), "the log")
+    d.wait_log("logs are open anew")
     origin.let.set()
     c.response()
     d.access(1)

@@ -69,7 +69,7 @@ def test_requests_end_in_the_old_one():
     assert alive(old)
     os.rename(d.access_log, d.access_log + ".1")
     d.kill(signal.SIGUSR1)                      # reaches what still drains
-    wait(lambda: os.path.exists(d.access_log), "the log")
+    wait(lambda: d.errors().count("logs are open anew") == 2, "both masters' logs")
     let.set()
     assert c.response().status == 200
     gone(old)
