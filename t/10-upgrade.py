@@ -112,6 +112,24 @@ def test_other_upgrades_are_removed():
         assert "upgrade" not in (r.get("Connection") or "").lower(), r
 
 
+def test_no_upgrade_with_content():
+    """What follows such a request would be content to one reader and frames to another."""
+    origin = Origin()
+    c = proxy(origin).connect()
+    asked = UPGRADE.format("")[:-2]
+    for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]:
+        assert c.ask(asked + body).status == 200
+        r = origin.requests.pop()
+        assert r.body == b"hello" and "upgrade" not in r.names, r
+
+
+def test_of_several_only_websocket():
+    origin = Origin(SWITCH + b"hi")
+    c = proxy(origin).connect()
+    r = c.ask(UPGRADE.format("").replace("Upgrade: websocket", "upgrade: h2c, WebSocket"))
+    assert r.status == 101 and origin.request().get("Upgrade") == "websocket"
+
+
 def test_unasked_101():
     origin = Origin(SWITCH)
     weir = proxy(origin)

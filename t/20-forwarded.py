@@ -2,9 +2,10 @@
 """What weir tells the origin of the client: X-Forwarded-*, Forwarded, Via, X-Request-ID, with and
 without trust in who sends them; loops and Max-Forwards."""
 
+import os
 import re
 
-from lib.weir import Origin, proxy, run, start
+from lib.weir import Origin, connect, free_port, proxy, run, start, temp_dir
 
 CLAIMS = ["X-Forwarded-For: 9.9.9.9, 8.8.8.8", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example",
           'Forwarded: for=9.9.9.9;proto=https', "X-Request-ID: mine"]
@@ -50,6 +51,21 @@ def test_trusted_but_silent():
     r = seen(proxy(origin, TRUST), origin)
     assert r.get("X-Forwarded-For") == "127.0.0.1" and r.get("X-Forwarded-Proto") == "http", r
     assert r.get("X-Forwarded-Host") == "T:80" and r.get("X-Request-ID"), r
+
+
+def test_clients_that_are_no_ipv4():
+    port, folder = free_port("::1"), temp_dir()
+    os.chmod(folder, 0o777)
+    origin = Origin()
+    weir = proxy(origin, f"""
+listen: [{{address: "[::1]:{port}"}}, {{address: "unix:{folder}/sock"}}]
+access_log: {{path: stderr, format: "[[$client_ip]]"}}
+""")
+    for address, xff, element in [(("::1", port), "::1", "[::1]"), (f"{folder}/sock", "unknown", "unknown")]:
+        assert connect(address).ask("GET / HTTP/1.1\r\nHost: t\r\n\r\n").status == 200
+        r = origin.requests.pop()
+        assert r.get("X-Forwarded-For") == xff and forwarded(r.get("Forwarded"))["for"] == element, r
+    weir.wait_log(r"\[\[::1\]\]")
 
 
 def test_client_ip_is_the_first_untrusted_from_the_right():

@@ -77,6 +77,18 @@ def test_trailers():
     assert origin.request().body == b"hello" and origin.request().trailers == [("X-Req", "2")]
 
 
+def test_trailers_cannot_say_what_a_head_has_to():
+    """RFC 9110 6.5.1: framing, routing and what weir itself sets."""
+    bad = "Content-Length: 5\r\nTransfer-Encoding: x\r\nConnection: x\r\nHost: u\r\nX-Forwarded-For: 6.6.6.6\r\nX: y\r\n\r\n"
+    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + bad
+    origin = Origin(answer.replace("X-Forwarded-For", "Trailer").encode())
+    c = proxy(origin).connect()
+    for _ in range(2):
+        r = c.ask("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + bad)
+        assert r.trailers == [("X", "y")], r.trailers
+        assert origin.requests.pop().trailers == [("X", "y")]
+
+
 def test_an_origin_that_drips():
     """Every boundary of a response falls between two reads."""
     answer = (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
