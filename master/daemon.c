@@ -25,7 +25,8 @@ wait_for(int started, pid_t child)
     if (n == 1)
         _exit(0);
     if (waitpid(child, &status, 0) == child && WIFSIGNALED(status))
-        fprintf(stderr, "weir: the daemon was killed by signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        fprintf(stderr, "weir: the daemon was killed by signal %d (%s)\n", WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
     _exit(1);
 }
 

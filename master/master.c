@@ -33,15 +33,14 @@ void
 master_complain(struct master *m, const char *fmt, ...)
 {
     struct arena *arena = arena_new();
-    struct str text;
+    struct str text, file = str_of(m->options->file);
     va_list ap;
 
     va_start(ap, fmt);
     text = arena_vprintf(arena, fmt, ap);
     va_end(ap);
     if (m->state == MASTER_STARTING) {
-        fprintf(stderr, "%s%.*s\n", m->options->file != NULL && str_starts(text, str_of(m->options->file)) ? "" : "weir: ",
-                STR_ARG(text));
+        fprintf(stderr, "%s%.*s\n", file.n > 0 && str_starts(text, file) ? "" : "weir: ", STR_ARG(text));
         upgrade_tell_failure(m, arena_cstr(arena, text));
     }
     if (m->state != MASTER_STARTING || m->coming != NULL)
@@ -244,10 +243,16 @@ look_after_coming(struct master *m)
     }
 }
 
+static bool
+is_idle(const struct master *m)
+{
+    return m->state == MASTER_SERVING && m->coming == NULL && m->upgrade.pid == 0;
+}
+
 static void
 do_what_is_wanted(struct master *m)
 {
-    if (m->state != MASTER_SERVING || m->coming != NULL || m->upgrade.pid != 0)
+    if (!is_idle(m))
         return;
     if (m->upgrade_wanted) {
         m->upgrade_wanted = false;
@@ -302,7 +307,7 @@ until_due(const struct master *m)
     const struct generation *g;
     int64_t due = NEVER, now = clock_ms();
 
-    if (m->state == MASTER_SERVING && m->coming == NULL && m->upgrade.pid == 0 && (m->reload_wanted || m->upgrade_wanted))
+    if (is_idle(m) && (m->reload_wanted || m->upgrade_wanted))
         return 0;
     for (g = master_next(m, NULL); g != NULL; g = master_next(m, g)) {
         int64_t next = generation_due(g);

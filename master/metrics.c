@@ -129,15 +129,17 @@ static void
 routes(struct metrics *m)
 {
     const struct conf *conf = m->current->conf;
-    size_t i, j, n = 0;
+    size_t i, n = 0;
     struct filling f;
 
     for (i = 0; i < conf->site_count; i++)
         n += conf->sites[i].route_count;
     f = fill(m, "weir_route", PROMETHEUS_DURATION, n);
     for (i = 0; i < conf->site_count; i++) {
-        for (j = 0; j < conf->sites[i].route_count; j++)
-            add(&f, prometheus_label(m->arena, "route", conf->sites[i].routes[j].name), conf->sites[i].routes[j].series);
+        const struct route *r = conf->sites[i].routes, *end = r + conf->sites[i].route_count;
+
+        for (; r < end; r++)
+            add(&f, prometheus_label(m->arena, "route", r->name), r->series);
     }
     write_out(&f);
 }

@@ -65,7 +65,8 @@ prometheus_sample(FILE *to, const char *name, const char *labels, uint64_t value
 
 /* One that is a plain counter, at its offset among the sums. */
 static void
-plain(FILE *to, const struct prometheus_dimension *d, const char *name, const char *type, size_t offset, const char *help)
+plain(FILE *to, const struct prometheus_dimension *d, const char *name, const char *type, size_t offset,
+      const char *help)
 {
     size_t i;
     uint64_t value;
@@ -156,7 +157,8 @@ prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
     if (d->families & PROMETHEUS_OPENED)
         plain(to, d, "_connections_opened_total", "counter", AT(connections), "Connections opened.");
     if (d->families & PROMETHEUS_REUSED)
-        plain(to, d, "_connections_reused_total", "counter", AT(reused), "Requests on a connection that had one before.");
+        plain(to, d, "_connections_reused_total", "counter", AT(reused),
+              "Requests on a connection that had one before.");
     if (d->families & PROMETHEUS_RETRIES)
         plain(to, d, "_retries_total", "counter", AT(retries), "Requests sent once more.");
     if (d->families & PROMETHEUS_ERRORS)

@@ -79,8 +79,7 @@ have_rows(struct master *m, const struct needs *n, struct reason *why)
 
     if (m->slots != NULL && n->workers * 2 > slots_rows(m->slots)) {
         if (m->state != MASTER_STARTING)
-            return reason_set(why, "workers: %u are more than this master has room for; an upgrade or a restart makes it",
-                              n->workers);
+            return reason_set(why, "workers: there is no room for %u until weir is restarted or upgraded", n->workers);
         slots_detach(m->slots);
         m->slots = NULL;
     }
@@ -190,6 +189,7 @@ reload_begin(struct master *m)
 static void
 announce(const struct master *m, const struct generation *g)
 {
+    const char *how = m->state != MASTER_STARTING ? ", reloaded" : m->upgrade.role == UPGRADE_NEW ? ", upgraded" : "";
     struct arena *arena = arena_new();
     struct str names = STR_NONE;
     size_t i, n = g->conf->listener_count;
@@ -199,8 +199,7 @@ announce(const struct master *m, const struct generation *g)
                              STR_ARG(g->conf->listeners[i].text));
     if (n > NAMES_SHOWN)
         names = arena_printf(arena, "%.*s and %zu more", STR_ARG(names), n - NAMES_SHOWN);
-    log_notice("weir %s%s, generation %u: %u %s on %.*s", options_version(),
-               m->state != MASTER_STARTING ? ", reloaded" : m->upgrade.role == UPGRADE_NEW ? ", upgraded" : "", g->number, g->count,
+    log_notice("weir %s%s, generation %u: %u %s on %.*s", options_version(), how, g->number, g->count,
                g->count == 1 ? "worker accepts" : "workers accept", STR_ARG(names));
     arena_free(arena);
 }

@@ -79,10 +79,10 @@ static void
 say(struct upgrade *u, char letter, const char *text)
 {
     char message[512];
-    int n = snprintf(message, sizeof(message), "%c%s", letter, text);
 
+    snprintf(message, sizeof(message), "%c%s", letter, text);
     if (u->socket >= 0)
-        send(u->socket, message, n < (int)sizeof(message) ? (size_t)n : sizeof(message) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        send(u->socket, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static void

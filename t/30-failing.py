@@ -28,7 +28,8 @@ def breakable():
         if b"__asan_init" in f.read():
             raise Skip("a sanitizer wants to be loaded first")
     place = temp_dir()
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", f"{place}/fail.so", "-xc", "-"], input=PRELOAD, text=True, check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", f"{place}/fail.so", "-xc", "-"], input=PRELOAD, text=True,
+                   check=True)
     return {"LD_PRELOAD": f"{place}/fail.so", "WEIR_TEST_FAIL": f"{place}/fail"}, f"{place}/fail"
 
 

@@ -32,7 +32,8 @@ sites:
 def load(weir, seconds, *fields):
     """wrk, under way."""
     p = subprocess.Popen(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", *(f"-H{f}" for f in fields),
-                          f"http://127.0.0.1:{weir.port}/"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                          f"http://127.0.0.1:{weir.port}/"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True)
     cleanups.append(p.kill)
     return p
 

@@ -51,10 +51,10 @@ class Daemon(Weir):
         self.write(text)
         cleanups.append(self.stop)
         self.output_file = os.path.join(self.dir, "output")
+        env = dict(os.environ, ASAN_OPTIONS=f"exitcode=99:log_path={self.dir}/asan", **dict(env))
         with open(self.output_file, "wb") as f:     # not a pipe: the daemon may keep stderr
             self.status = subprocess.run([binary, "-c", file or self.file], cwd=self.dir, stdin=subprocess.DEVNULL,
-                                         stdout=f, stderr=f, timeout=DEADLINE, check=False,
-                                         env=dict(os.environ, ASAN_OPTIONS=f"exitcode=99:log_path={self.dir}/asan", **dict(env))).returncode
+                                         stdout=f, stderr=f, timeout=DEADLINE, check=False, env=env).returncode
         if ready:
             assert self.status == 0, self.output
         if self.status == 0:
