@@ -93,10 +93,10 @@ def test_term_to_the_new_one_ends_the_old_ones_drain():
 
 def test_the_configuration_may_have_changed():
     d = Daemon()
-    port, path, place, old = free_port(), d.dir + "/s", temp_dir(), d.pid_file
+    port, path, old = free_port(), d.dir + "/s", d.pid_file
     d.reload(ANSWER + f'listen: ["unix:{path}", "127.0.0.1:{d.port}"]\n')
     pid = d.pid
-    d.write(ANSWER + f'listen: ["unix:{path}", "127.0.0.1:{port}"]\npid_file: {place}/pid\nworkers: 3\n')
+    d.write(ANSWER + f'listen: ["unix:{path}", "127.0.0.1:{port}"]\npid_file: {d.dir}/new.pid\nworkers: 3\n')
     os.kill(pid, signal.SIGUSR2)
     wait(lambda: os.path.exists(d.pid_file) and os.path.getsize(d.pid_file), "the new pid file")
     gone(pid)

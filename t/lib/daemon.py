@@ -100,6 +100,7 @@ class Daemon(Weir):
     def stop(self, number=signal.SIGTERM):
         if os.path.exists(self.pid_file):
             self.pids.add(self.pid)
+        self.pids.update(map(int, re.findall(r"in charge now, pid (\d+)", self.errors())))
         for pid in self.pids:
             if alive(pid):
                 os.kill(pid, number)
