@@ -86,7 +86,10 @@ privilege_drop(const struct privilege *p)
     return p->uid == 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
-/* A connection each to the client and to a server; the rest is for logs, pipes of splice and the like. */
+/*
+ * A connection each to the client and to a server are needed, a pipe of two descriptors to splice between
+ * them is welcome; the rest is for logs and the like.
+ */
 enum { OTHERS = 256 };
 
 bool
@@ -94,15 +97,17 @@ privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *wh
 {
     rlim_t connections = (rlim_t)conf->scope.policy.limits.connections, fixed = sockets + OTHERS;
     rlim_t want = 2 * connections + fixed;
+    rlim_t welcome = want + 2 * connections;
     struct rlimit now, more;
 
-    if (getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur >= want)
+    if (getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur >= welcome)
         return true;
-    more = (struct rlimit){want, now.rlim_max > want ? now.rlim_max : want};
+    more = (struct rlimit){welcome, now.rlim_max > welcome ? now.rlim_max : welcome};
     if (setrlimit(RLIMIT_NOFILE, &more) == 0)
         return true;
     more = (struct rlimit){now.rlim_max, now.rlim_max};
-    setrlimit(RLIMIT_NOFILE, &more);
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0 && now.rlim_max >= want)
+        return true;
     return reason_set(why,
                       "limits.connections: %llu a worker need %llu descriptors, but a process may have only %llu here: "
                       "%llu connections",

@@ -11,6 +11,7 @@
 
 #include "worker/base/log.h"
 #include "worker/base/loop.h"
+#include "worker/base/pipe.h"
 #include "worker/h1/client.h"
 #include "worker/state.h"
 
@@ -27,6 +28,7 @@ static struct acceptor *acceptors;
 static size_t count;
 static bool paused;
 static struct timer retry;
+static bool complained;         /* of a lack of descriptors: once is enough */
 
 static void
 pause_accepting(void)
@@ -68,7 +70,9 @@ has_room(void)
 static void
 out_of_descriptors(void)
 {
-    log_error("accept: %m");
+    if (!complained)
+        log_error("accept: %m");
+    complained = true;
     timer_set(&retry, NO_DESCRIPTORS_MS);
     pause_accepting();
 }
@@ -85,6 +89,7 @@ accept_one(struct acceptor *a)
     if (fd >= 0) {
         if (ss.ss_family != AF_UNIX)
             addr_from_sockaddr(&peer, (struct sockaddr *)&ss, n);
+        complained = false;
         client_new(fd, a->listener, &peer.ip, peer.port);
         return true;
     }
@@ -105,21 +110,22 @@ ready(struct io *io)
         continue;
 }
 
-/* limits.connections, or what the descriptors allow: a client may need a server's and a pipe's as well. */
-static size_t
-connections_most(const struct conf *conf)
+/*
+ * limits.connections, or what the descriptors allow: each client may need a server's as well. What is
+ * left is for the pipes of splice, two each.
+ */
+static void
+share_descriptors(const struct conf *conf)
 {
-    size_t most = (size_t)conf->scope.policy.limits.connections;
+    size_t most = (size_t)conf->scope.policy.limits.connections, others = OTHER_DESCRIPTORS + conf->log_count + count;
+    size_t left = SIZE_MAX;
     struct rlimit r;
 
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur != RLIM_INFINITY) {
-        size_t others = OTHER_DESCRIPTORS + conf->log_count + count;
-        size_t allowed = r.rlim_cur > others + 2 ? ((size_t)r.rlim_cur - others) / 2 : 1;
-
-        if (allowed < most)
-            most = allowed;
-    }
-    return most;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
+        left = r.rlim_cur > others + 2 ? (size_t)r.rlim_cur - others : 2;
+    worker.connections_most = left / 2 < most ? left / 2 : most;
+    left = (left - 2 * worker.connections_most) / 2;
+    pipe_limit(left < most ? (unsigned)left : (unsigned)most);
 }
 
 bool
@@ -128,7 +134,7 @@ accept_start(const struct worker_start *start)
     retry.fire = try_again;
     count = start->listener_count;
     acceptors = xcalloc(count, sizeof *acceptors);
-    worker.connections_most = connections_most(start->conf);
+    share_descriptors(start->conf);
     for (size_t i = 0; i < count; i++) {
         struct acceptor *a = &acceptors[i];
 

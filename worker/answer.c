@@ -29,7 +29,7 @@ answer(struct request *r, int status, struct str type, struct str content)
     fields_init(&m->fields, r->arena);
     fields_init(&m->trailers, r->arena);
     flow_clear(&m->body);
-    m->length = (int64_t)content.n;
+    m->length = status == 204 || status == 304 ? LENGTH_UNKNOWN : (int64_t)content.n;
     r->no_content = r->method == METHOD_HEAD || status == 204 || status == 304;
     if (type.n > 0)
         fields_add_id(&m->fields, FIELD_CONTENT_TYPE, type);

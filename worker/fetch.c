@@ -54,13 +54,17 @@ answer_options(struct request *r)
 static int
 count_forwards(struct request *r)
 {
+    struct fields *all = &r->request.fields;
     struct field *f;
     long long left;
 
     if (r->method != METHOD_TRACE && r->method != METHOD_OPTIONS)
         return HOOK_NEXT;
-    if ((f = fields_find_id(&r->request.fields, FIELD_MAX_FORWARDS)) == NULL)
+    if ((f = fields_find_id(all, FIELD_MAX_FORWARDS)) == NULL)
         return HOOK_NEXT;
+    for (const struct field *other = f + 1; other < all->v + all->n; other++)
+        if (other->id == FIELD_MAX_FORWARDS)
+            return 400;
     if ((left = str_decimal(f->value)) < 0)
         return 400;
     if (left == 0)

@@ -87,6 +87,19 @@ client_of(const struct request *r)
     return client;
 }
 
+/* What the nearest proxy said, where there are several lines. */
+static struct str
+last_value(const struct request *r, enum field_id id)
+{
+    const struct fields *f = &r->request.fields;
+
+    if (f->seen >> id & 1)
+        for (size_t i = f->n; i-- > 0;)
+            if (f->v[i].id == id && !f->v[i].gone)
+                return f->v[i].value;
+    return STR_NONE;
+}
+
 static bool
 is_id(struct str s)
 {
@@ -123,14 +136,14 @@ forwarded_trust(struct request *r)
     r->client = r->peer;
     r->https = r->tls;
     if (r->peer_trusted) {
-        struct str proto = fields_value(&r->request.fields, FIELD_X_FORWARDED_PROTO);
+        struct str proto = last_value(r, FIELD_X_FORWARDED_PROTO);
 
         r->client = client_of(r);
         if (str_ieq(proto, STR("https")))
             r->https = true;
         else if (str_ieq(proto, STR("http")))
             r->https = false;
-        id = fields_value(&r->request.fields, FIELD_X_REQUEST_ID);
+        id = last_value(r, FIELD_X_REQUEST_ID);
     }
     r->id = is_id(id) ? id : new_id(r->arena);
 }
@@ -179,6 +192,22 @@ element(struct request *r, struct str peer, struct str host)
     return (struct str){text, (size_t)(at - text)};
 }
 
+/* What a trusted proxy said, as long as an element behind it is still one (RFC 9110 5.6.4). */
+static struct str
+forwarded_before(const struct request *r)
+{
+    struct str said = r->peer_trusted ? joined(r, FIELD_FORWARDED) : STR_NONE;
+    bool quoted = false;
+
+    for (size_t i = 0; i < said.n; i++) {
+        if (said.p[i] == '"')
+            quoted = !quoted;
+        else if (said.p[i] == '\\' && quoted)
+            i++;
+    }
+    return quoted ? STR_NONE : said;
+}
+
 void
 forwarded_add(struct request *r)
 {
@@ -191,37 +220,43 @@ forwarded_add(struct request *r)
                   appended(r, trusted ? joined(r, FIELD_X_FORWARDED_FOR) : STR_NONE, peer));
     fields_add_id(to, FIELD_X_FORWARDED_PROTO, r->https ? STR("https") : STR("http"));
     if (trusted)
-        host = fields_value(&r->request.fields, FIELD_X_FORWARDED_HOST);
+        host = last_value(r, FIELD_X_FORWARDED_HOST);
     if (host.n == 0)
         host = r->host_field;
     if (host.n > 0)
         fields_add_id(to, FIELD_X_FORWARDED_HOST, host);
     fields_add_id(to, FIELD_FORWARDED,
-                  appended(r, trusted ? joined(r, FIELD_FORWARDED) : STR_NONE, element(r, peer, r->host_field)));
+                  appended(r, forwarded_before(r), element(r, peer, r->host_field)));
     fields_add_id(to, FIELD_VIA,
                   appended(r, joined(r, FIELD_VIA), r->minor == 0 ? STR("1.0 " OUR_NAME) : STR("1.1 " OUR_NAME)));
     fields_add_id(to, FIELD_X_REQUEST_ID, r->id);
 }
 
-/* Equal but for case, and `_` where we have `-`. */
-static bool
-looks_like(struct str name, struct str ours)
-{
-    if (name.n < ours.n)
-        return false;
-    for (size_t i = 0; i < ours.n; i++) {
-        char c = name.p[i] == '_' ? '-' : (char)tolower((unsigned char)name.p[i]);
+#define PREFIX "x-forwarded-"
+#define DISGUISED_MOST 32       /* longer than any name with an id */
 
-        if (c != ours.p[i])
-            return false;
-    }
-    return true;
+/* The name as an origin reads it that takes `_` for `-`, as CGI makes many do. */
+static struct str
+undisguised(struct str name, char *buf)
+{
+    size_t n = name.n < DISGUISED_MOST ? name.n : DISGUISED_MOST;
+
+    for (size_t i = 0; i < n; i++)
+        buf[i] = name.p[i] == '_' ? '-' : name.p[i];
+    return (struct str){buf, n};
+}
+
+static bool
+has_prefix(struct str name)
+{
+    return name.n >= sizeof PREFIX - 1 && strncasecmp(name.p, PREFIX, sizeof PREFIX - 1) == 0;
 }
 
 bool
 forwarded_is_ours(const struct request *r, const struct field *f)
 {
-    static const struct str prefix = {"x-forwarded-", 12}, id = {"x-request-id", 12};
+    char buf[DISGUISED_MOST];
+    struct str name;
 
     switch (f->id) {
     case FIELD_X_FORWARDED_FOR:
@@ -236,31 +271,41 @@ forwarded_is_ours(const struct request *r, const struct field *f)
     default:
         return false;
     }
-    if ((f->name.p[0] | 0x20) != 'x')
-        return false;
-    if (r->peer_trusted && memchr(f->name.p, '_', f->name.n) == NULL)
-        return false;
-    return looks_like(f->name, prefix) || (f->name.n == id.n && looks_like(f->name, id));
+    if (memchr(f->name.p, '_', f->name.n) == NULL)
+        return has_prefix(f->name) && !r->peer_trusted;
+    name = undisguised(f->name, buf);
+    return has_prefix(name) || (f->name.n < DISGUISED_MOST && field_id(name) != FIELD_OTHER);
 }
 
+/* received-protocol RWS received-by [ RWS comment ] */
+static bool
+is_by_us(struct str member)
+{
+    const char *space = memchr(member.p, ' ', member.n);
+    struct str by;
+
+    if (space == NULL)
+        return false;
+    by = str_trim((struct str){space, (size_t)(member.p + member.n - space)});
+    if ((space = memchr(by.p, ' ', by.n)) != NULL)
+        by.n = (size_t)(space - by.p);
+    return str_ieq(by, STR(OUR_NAME));
+}
+
+/* Every comma separates here: a quote that a client put before our names must not hide them. */
 bool
 forwarded_loops(const struct request *r)
 {
-    struct str list = joined(r, FIELD_VIA), member;
+    struct str list = joined(r, FIELD_VIA);
     unsigned n = 0;
 
-    while (str_list_next(&list, &member)) {
-        /* received-protocol RWS received-by [ RWS comment ] */
-        const char *space = memchr(member.p, ' ', member.n);
-        struct str by;
+    while (list.n > 0) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t size = comma != NULL ? (size_t)(comma - list.p) : list.n;
 
-        if (space == NULL)
-            continue;
-        by = str_trim((struct str){space, (size_t)(member.p + member.n - space)});
-        if ((space = memchr(by.p, ' ', by.n)) != NULL)
-            by.n = (size_t)(space - by.p);
-        if (str_ieq(by, STR(OUR_NAME)))
-            n++;
+        n += is_by_us(str_trim((struct str){list.p, size}));
+        size += comma != NULL;
+        list = (struct str){list.p + size, list.n - size};
     }
     return n > LOOPS_MOST;
 }

@@ -18,12 +18,12 @@ is_hop(enum field_id id)
     return hop_fields >> id & 1;
 }
 
-/* Members of Connection that name no field. */
+/* Members of Connection that name no field, or one that can't be taken away: weir acts on it itself. */
 static bool
-is_option(struct str member)
+is_kept(struct str member)
 {
     return str_ieq(member, STR("close")) || str_ieq(member, STR("keep-alive")) ||
-           str_ieq(member, STR("upgrade"));
+           str_ieq(member, STR("upgrade")) || str_ieq(member, STR("host")) || str_ieq(member, STR("expect"));
 }
 
 /* Removes from `f` what the Connection fields in `said` name. */
@@ -39,7 +39,7 @@ remove_named(struct fields *f, const struct fields *said)
             continue;
         list = said->v[i].value;
         while (str_list_next(&list, &member))
-            if (!is_option(member) && !str_ieq(member, STR("host")))
+            if (!is_kept(member))
                 fields_remove(f, member);
     }
 }
@@ -82,8 +82,26 @@ hop_response(struct fields *f)
             f->v[i].gone = true;
 }
 
+/* Whether a Connection field, removed or not, names it. */
+static bool
+is_named(const struct fields *said, struct str name)
+{
+    if (!(said->seen >> FIELD_CONNECTION & 1))
+        return false;
+    for (size_t i = 0; i < said->n; i++) {
+        struct str list = said->v[i].value, member;
+
+        if (said->v[i].id != FIELD_CONNECTION)
+            continue;
+        while (str_list_next(&list, &member))
+            if (str_ieq(member, name))
+                return true;
+    }
+    return false;
+}
+
 bool
-hop_trailer(const struct request *r, const struct field *f)
+hop_trailer(const struct request *r, const struct message *m, const struct field *f)
 {
     static const struct str refused[] = {
         {"authorization", 13}, {"cache-control", 13}, {"content-encoding", 16}, {"content-range", 13},
@@ -91,6 +109,8 @@ hop_trailer(const struct request *r, const struct field *f)
         {"vary", 4},           {"www-authenticate", 16},
     };
 
+    if (is_named(&m->fields, f->name))
+        return false;
     switch (f->id) {
     case FIELD_OTHER:
         break;

@@ -13,8 +13,11 @@ void hop_forward(struct request *r);
 /* Source: takes out of a response's fields what does not go on to the client. */
 void hop_response(struct fields *f);
 
-/* Whether a trailer field may be relayed (RFC 9110 6.5.1): not what frames, routes or authenticates. */
-bool hop_trailer(const struct request *r, const struct field *f);
+/*
+ * Whether a trailer field of the message may be relayed (RFC 9110 6.5.1, 7.6.1): not what frames, routes
+ * or authenticates, nor what the message's Connection names.
+ */
+bool hop_trailer(const struct request *r, const struct message *m, const struct field *f);
 
 /* The request is one for a WebSocket and nothing else (RFC 6455 4.1); sets r->wants_upgrade. */
 void hop_upgrade(struct request *r);

@@ -75,12 +75,13 @@ read_target(struct request *r)
 static int
 read_expect(struct request *r)
 {
-    const struct field *f = fields_find_id(&r->request.fields, FIELD_EXPECT);
+    const struct fields *f = &r->request.fields;
 
-    if (f == NULL || r->minor == 0)
+    if (!(f->seen >> FIELD_EXPECT & 1) || r->minor == 0)
         return 0;
-    if (!str_ieq(f->value, STR("100-continue")))
-        return 417;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].id == FIELD_EXPECT && !str_ieq(f->v[i].value, STR("100-continue")))
+            return 417;
     r->expects_continue = !r->request.body.ended;
     return 0;
 }

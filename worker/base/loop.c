@@ -47,7 +47,7 @@ loop_add(struct io *io)
 {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = io};
 
-    io->readable = io->writable = io->hangup = false;
+    io->readable = io->writable = io->hangup = io->broken = false;
     return epoll_ctl(epfd, EPOLL_CTL_ADD, io->fd, &ev) == 0;
 }
 
@@ -56,7 +56,7 @@ loop_add_listener(struct io *io)
 {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = io};
 
-    io->readable = io->writable = io->hangup = false;
+    io->readable = io->writable = io->hangup = io->broken = false;
     return epoll_ctl(epfd, EPOLL_CTL_ADD, io->fd, &ev) == 0;
 }
 
@@ -132,6 +132,8 @@ note(const struct epoll_event *ev)
         io->writable = true;
     if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         io->hangup = true;
+    if (ev->events & (EPOLLHUP | EPOLLERR))
+        io->broken = true;
 }
 
 /* As many as there were at the start of the turn: one that posts itself again waits for the next. */

@@ -17,6 +17,7 @@ struct io {
     bool readable;
     bool writable;
     bool hangup;                /* the peer closed, or half-closed, or an error stands: reading tells which */
+    bool broken;                /* nothing goes through any more, either way: a reset, most likely */
     void (*ready)(struct io *io);   /* called after new readiness */
 };
 

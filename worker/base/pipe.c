@@ -18,6 +18,13 @@
 
 static struct pipe *pool;
 static unsigned pool_count;
+static unsigned count, count_most = 1024;       /* in the pool and out of it */
+
+void
+pipe_limit(unsigned most)
+{
+    count_most = most;
+}
 
 static void
 destroy(struct pipe *p)
@@ -25,6 +32,7 @@ destroy(struct pipe *p)
     close(p->fd[0]);
     close(p->fd[1]);
     free(p);
+    count--;
 }
 
 static void
@@ -47,8 +55,9 @@ make(void)
     int fd[2], size;
     struct pipe *p;
 
-    if (pipe2(fd, O_NONBLOCK | O_CLOEXEC) < 0)
+    if (count >= count_most || pipe2(fd, O_NONBLOCK | O_CLOEXEC) < 0)
         return NULL;
+    count++;
     size = fcntl(fd[1], F_GETPIPE_SZ);
     p = xmalloc(sizeof(*p));
     *p = (struct pipe){.fd = {fd[0], fd[1]}, .size = size > 0 ? (size_t)size : 0};

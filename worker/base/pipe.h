@@ -22,6 +22,9 @@ struct pipe {
  */
 struct pipe *pipe_get(size_t want);
 
+/* No more than that many at a time from now on: descriptors are for connections first. */
+void pipe_limit(unsigned most);
+
 /* One that still holds bytes is closed. */
 void pipe_put(struct pipe *p);
 

@@ -23,23 +23,23 @@
 #define LINGER_MOST_MS 30000
 #define LINGER_TURN 64          /* reads a turn */
 
-static struct client *newest_idle, *oldest_idle;
+static struct client *newest_quiet, *oldest_quiet;
 
 static void
-unlink_idle(struct client *c)
+unlink_quiet(struct client *c)
 {
-    *(c->newer != NULL ? &c->newer->older : &newest_idle) = c->older;
-    *(c->older != NULL ? &c->older->newer : &oldest_idle) = c->newer;
+    *(c->newer != NULL ? &c->newer->older : &newest_quiet) = c->older;
+    *(c->older != NULL ? &c->older->newer : &oldest_quiet) = c->newer;
     c->newer = c->older = NULL;
 }
 
 static void
-link_idle(struct client *c)
+link_quiet(struct client *c)
 {
     c->newer = NULL;
-    c->older = newest_idle;
-    *(newest_idle != NULL ? &newest_idle->newer : &oldest_idle) = c;
-    newest_idle = c;
+    c->older = newest_quiet;
+    *(newest_quiet != NULL ? &newest_quiet->newer : &oldest_quiet) = c;
+    newest_quiet = c;
 }
 
 static enum slots_conn
@@ -65,14 +65,17 @@ void
 client_state(struct client *c, enum client_state state)
 {
     enum slots_conn as;
+    bool quiet;
 
-    if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
-        unlink_idle(c);
-    if (c->state != CLIENT_IDLE && state == CLIENT_IDLE)
-        link_idle(c);
     if (c->state != state)
         c->since = clock_ms();
     c->state = (uint8_t)state;
+    quiet = c->r == NULL && (state == CLIENT_PROXY || state == CLIENT_IDLE || state == CLIENT_HEAD);
+    if (c->quiet && !quiet)
+        unlink_quiet(c);
+    if (!c->quiet && quiet)
+        link_quiet(c);
+    c->quiet = quiet;
     as = counted_as(c);
     if (as != c->counted)
         count_conn_state(c->counted, as);
@@ -112,71 +115,132 @@ no_less_than(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* While there is a request: the client is timed only where it is waited for. */
-static int64_t
-busy_timeout(const struct client *c)
+/* While there is a request the client is timed only where it is waited for. */
+static enum client_wait
+busy_wait(const struct client *c)
 {
     const struct request *r = c->r;
-    const struct timeouts *t = &r->scope->policy.timeouts;
     const struct flow *body = &r->request.body;
 
     if (r->open_ended && r->started)
-        return t->tunnel == 0 ? 0 : no_less_than(r->moved_ms + t->tunnel - clock_ms(), 1);
+        return CLIENT_WAIT_TRAFFIC;
     if (c->blocked)
-        return t->client_write;
-    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->io.readable)
-        return t->client_body;
-    return 0;
+        return CLIENT_WAIT_ROOM;
+    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->io.readable && !r->expects_continue)
+        return CLIENT_WAIT_CONTENT;
+    return CLIENT_WAIT_NOTHING;
 }
 
-static int64_t
-timeout(const struct client *c)
+static enum client_wait
+waits_for(const struct client *c)
 {
-    const struct timeouts *t = &worker.conf->scope.policy.timeouts;
-    int64_t passed = clock_ms() - c->since;
-
     switch ((enum client_state)c->state) {
     case CLIENT_PROXY:
     case CLIENT_HEAD:
-        return t->client_header == 0 ? 0 : no_less_than(t->client_header - passed, 1);
+        return CLIENT_WAIT_HEAD;
     case CLIENT_IDLE:
-        if (worker.draining) {
-            passed = clock_ms() - no_less_than(c->since, worker.drain_started);
-            return no_less_than(DRAIN_IDLE_MS - passed, 1);
-        }
-        return t->client_idle;
+        return CLIENT_WAIT_NEXT;
     case CLIENT_BUSY:
-        return busy_timeout(c);
+        return busy_wait(c);
     case CLIENT_LINGER:
-        return passed + LINGER_MS > LINGER_MOST_MS ? no_less_than(LINGER_MOST_MS - passed, 1) : LINGER_MS;
+        return CLIENT_WAIT_END;
     case CLIENT_CLOSED:
+        break;
+    }
+    return CLIENT_WAIT_NOTHING;
+}
+
+/* What has come of it: the timer starts anew when this changes. */
+static uint64_t
+progress(const struct client *c, enum client_wait wait)
+{
+    switch (wait) {
+    case CLIENT_WAIT_CONTENT:
+    case CLIENT_WAIT_END:
+        return c->in.received;
+    case CLIENT_WAIT_ROOM:
+        return c->r->bytes_sent;
+    case CLIENT_WAIT_TRAFFIC:
+        return (uint64_t)c->r->moved_ms;
+    case CLIENT_WAIT_NOTHING:
+    case CLIENT_WAIT_HEAD:
+    case CLIENT_WAIT_NEXT:
         break;
     }
     return 0;
 }
 
-void
-client_timer(struct client *c)
+/* Five seconds from the last response, or from the beginning of the drain. */
+static int64_t
+drain_ms(const struct client *c)
 {
-    int64_t ms;
+    return no_less_than(c->since, worker.drain_started) + DRAIN_IDLE_MS - clock_ms();
+}
 
-    if (c->state == CLIENT_CLOSED)
-        return;
-    ms = timeout(c);
+/* How long, from now; 0: for ever. */
+static int64_t
+timeout(const struct client *c, enum client_wait wait)
+{
+    const struct timeouts *t = &(c->r != NULL ? c->r->scope : &worker.conf->scope)->policy.timeouts;
+    int64_t left = LINGER_MOST_MS - (clock_ms() - c->since);
+
+    if (c->quiet && worker.draining)
+        return no_less_than(drain_ms(c), 1);
+    switch (wait) {
+    case CLIENT_WAIT_HEAD:
+        return t->client_header;
+    case CLIENT_WAIT_NEXT:
+        return t->client_idle;
+    case CLIENT_WAIT_CONTENT:
+        return t->client_body;
+    case CLIENT_WAIT_ROOM:
+        return t->client_write;
+    case CLIENT_WAIT_TRAFFIC:
+        return t->tunnel;
+    case CLIENT_WAIT_END:
+        return left < LINGER_MS ? no_less_than(left, 1) : LINGER_MS;
+    case CLIENT_WAIT_NOTHING:
+        break;
+    }
+    return 0;
+}
+
+static void
+start_timer(struct client *c)
+{
+    int64_t ms = timeout(c, c->waits);
+
     if (ms > 0)
         timer_set(&c->timer, ms);
     else
         timer_stop(&c->timer);
 }
 
+void
+client_timer(struct client *c)
+{
+    enum client_wait wait = waits_for(c);
+    uint64_t mark;
+
+    if (c->state == CLIENT_CLOSED)
+        return;
+    mark = progress(c, wait);
+    if (wait == c->waits && mark == c->mark)
+        return;
+    c->waits = (uint8_t)wait;
+    c->mark = mark;
+    start_timer(c);
+}
+
 static void
 busy_expired(struct client *c)
 {
     struct request *r = c->r;
-    int64_t tunnel = r->scope->policy.timeouts.tunnel;
+    int64_t left = r->moved_ms + r->scope->policy.timeouts.tunnel - clock_ms();
 
-    if (r->open_ended && r->started && clock_ms() - r->moved_ms < tunnel) {
-        client_timer(c);
+    /* traffic the other way sets no timer here */
+    if (c->waits == CLIENT_WAIT_TRAFFIC && left > 0) {
+        timer_set(&c->timer, left);
         return;
     }
     count_client_error(c->listener, SLOTS_ERROR_TIMEOUT);
@@ -275,16 +339,16 @@ client_next(struct client *c)
 void
 client_drain(void)
 {
-    for (struct client *c = oldest_idle; c != NULL; c = c->newer)
-        client_timer(c);
+    for (struct client *c = oldest_quiet; c != NULL; c = c->newer)
+        start_timer(c);
 }
 
 bool
 client_evict(void)
 {
-    if (oldest_idle == NULL)
+    if (oldest_quiet == NULL)
         return false;
-    client_close(oldest_idle);
+    client_close(oldest_quiet);
     return true;
 }
 
@@ -292,19 +356,15 @@ client_evict(void)
 
 /*
  * The client's FIN or a reset, while its request is worked on. A FIN alone may be a client that has
- * said all it has to say, and waits for the answer; a stream without an end is not worth keeping for it.
+ * said all it has to say, and waits for the answer; a stream without an end is not kept for it.
  */
 static void
 hung_up(struct client *c)
 {
     struct request *r = c->r;
-    char byte;
-    ssize_t n = recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-    if (n > 0)
-        return;
     c->half_closed = true;
-    if (n < 0 || (r->open_ended && r->started && !r->tunnel)) {
+    if (c->io.broken || (r->open_ended && r->started && !r->tunnel)) {
         count_client_error(c->listener, SLOTS_ERROR_RESET);
         pipeline_client_lost(r);
     }
@@ -320,12 +380,12 @@ go_on(struct client *c)
         client_input(c);
         break;
     case CLIENT_BUSY:
-        if (c->io.writable && c->blocked)
+        if (c->io.hangup && (c->io.broken || !c->half_closed))
+            hung_up(c);
+        if (c->state == CLIENT_BUSY && c->io.writable && c->blocked)
             client_send(c);
         if (c->state == CLIENT_BUSY && !c->r->request.body.ended && c->io.readable)
             client_receive(c);
-        if (c->state == CLIENT_BUSY && c->io.hangup && !c->half_closed && c->r->request.body.ended)
-            hung_up(c);
         client_timer(c);
         break;
     case CLIENT_LINGER:
@@ -370,7 +430,7 @@ client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t por
     c->peer_port = port;
     c->local_port = l->address.port;
     c->counted = SLOTS_CONNS;
-    c->state = CLIENT_CLOSED;
+    c->state = CLIENT_CLOSED;   /* client_state finds it in no list */
     h1_write_init(&c->out);
     worker.connections++;
     count_accepted(l);

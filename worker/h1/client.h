@@ -12,6 +12,17 @@
 #include "worker/pace.h"
 #include "worker/request.h"
 
+/* What the timer runs for: one thing at a time. */
+enum client_wait {
+    CLIENT_WAIT_NOTHING,        /* the origin is waited for, not the client */
+    CLIENT_WAIT_HEAD,
+    CLIENT_WAIT_NEXT,           /* the next request */
+    CLIENT_WAIT_CONTENT,
+    CLIENT_WAIT_ROOM,           /* in the socket */
+    CLIENT_WAIT_TRAFFIC,        /* in a stream without an end, either way */
+    CLIENT_WAIT_END,            /* while lingering */
+};
+
 enum client_state {
     CLIENT_PROXY,               /* a PROXY header has to come first */
     CLIENT_IDLE,                /* between requests */
@@ -26,20 +37,23 @@ struct client {
     struct timer timer;         /* for whatever is waited for: see client_timer */
     struct task task;           /* goes on with what stands in `in`, in the next turn */
     struct deferred deferred;
-    struct client *newer, *older;   /* while idle */
+    struct client *newer, *older;   /* while it has no request */
     const struct listener *listener;
     struct ip peer;
     uint16_t peer_port;
     uint16_t local_port;
     uint8_t state;              /* enum client_state */
     uint8_t counted;            /* the enum slots_conn it is counted in */
+    uint8_t waits;              /* enum client_wait */
+    bool quiet;                 /* no request: it is in the list of those that can be sent away */
     bool sending;               /* client_send is at work */
     bool receiving, receive_again;
     bool close;                 /* the response says so: no request comes after it */
     bool blocked;               /* the socket takes no more of what is ready */
     bool half_closed;           /* the client has sent its FIN */
     unsigned requests;
-    int64_t since;              /* clock_ms(): when the state that is timed began */
+    int64_t since;              /* clock_ms(): when the state began */
+    uint64_t mark;              /* how far what the timer runs for had come when it was set */
 
     struct h1_reader in;
     struct h1_writer out;
@@ -61,7 +75,10 @@ void client_close(struct client *c);
 /* The request is over and the response with the kernel: the next one, or the end. */
 void client_next(struct client *c);
 
-/* Sets the timer for what is waited for now. */
+/*
+ * Sets the timer for what is waited for now. While that stays the same and nothing of it has come, the
+ * timer goes on as it is: bytes of another kind, or of the origin, gain the client no time.
+ */
 void client_timer(struct client *c);
 
 void client_state(struct client *c, enum client_state state);
@@ -69,7 +86,7 @@ void client_state(struct client *c, enum client_state state);
 /* The worker begins to drain: idle clients get five seconds more. */
 void client_drain(void);
 
-/* Closes the client that has been idle longest; false: there is none. */
+/* Closes the client that has been without a request longest; false: there is none. */
 bool client_evict(void);
 
 /* --- h1/front.c: requests come in --- */

@@ -50,6 +50,13 @@ origin_abandon(struct origin *o)
     origin_close(o);
 }
 
+/* Nothing of it has gone out. */
+static bool
+is_untouched(const struct flow *body)
+{
+    return body->bytes == body->passed;
+}
+
 /*
  * Whether the request may go to the server once more: the connection had been idle and died before
  * a byte of the answer, the method is safe to repeat, and the content is still whole.
@@ -60,7 +67,7 @@ is_repeatable(const struct origin *o)
     const struct request *r = o->r;
 
     return o->reused && !o->answered && method_idempotent(r->method) && !r->tunnel &&
-           (r->request.length == 0 || (r->request.body.ended && o->held.bytes == r->request.body.passed));
+           (is_untouched(&r->request.body) || o->held.bytes == r->request.body.passed);
 }
 
 /* The request waits for the connection. */
@@ -82,8 +89,10 @@ repeat(struct origin *o)
     if (fresh == NULL)
         return false;
     count_server_retry(origin_server(o));
-    flow_clear(&r->request.body);
-    flow_share(&r->request.body, &o->held);
+    if (!is_untouched(&r->request.body)) {
+        flow_clear(&r->request.body);
+        flow_share(&r->request.body, &o->held);
+    }
     o->r = NULL;
     origin_close(o);
     fresh->r = r;
@@ -135,7 +144,7 @@ hold_content(struct origin *o)
 {
     const struct flow *body = &o->r->request.body;
 
-    if (o->reused && body->ended && body->bytes == body->passed && body->bytes <= HELD_MOST)
+    if (o->reused && body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
         flow_share(&o->held, body);
 }
 
@@ -150,6 +159,7 @@ begin(struct origin *o)
     o->in.received = o->sent = 0;
     o->idle_ms = 0;
     o->interims = 0;
+    o->waiting = false;
     o->answered = o->in_body = o->keep = o->write_dead = false;
     r->times.connected = clock_us();
     fields_init(&r->response.fields, r->arena);
@@ -158,23 +168,32 @@ begin(struct origin *o)
     h1_write_request(&o->out, r, origin_server(o)->upstream->keepalive > 0);
 }
 
+static bool
+is_waited_for(const struct origin *o)
+{
+    const struct request *r = o->r;
+
+    if (r->open_ended)
+        return false;
+    if (o->in_body)
+        return !r->response.body.stopped;
+    return (o->out.wire.bytes > 0 && !o->write_dead) || o->out.done || r->expects_continue || r->wants_upgrade;
+}
+
+/* The timer starts anew only where the origin has taken or given something. */
 static void
 set_timer(struct origin *o)
 {
-    const struct request *r = o->r;
-    bool waits;
+    int64_t ms = o->r->scope->policy.timeouts.upstream;
+    uint64_t mark = o->sent + o->in.received;
+    bool was_waiting = o->waiting;
 
-    if (r->open_ended)
-        waits = false;
-    else if (o->in_body)
-        waits = !r->response.body.stopped;
-    else
-        waits = (o->out.wire.bytes > 0 && !o->write_dead) || o->out.done || r->expects_continue ||
-                r->wants_upgrade;
-    if (waits && r->scope->policy.timeouts.upstream > 0)
-        timer_set(&o->timer, r->scope->policy.timeouts.upstream);
-    else
+    o->waiting = ms > 0 && is_waited_for(o);
+    if (!o->waiting)
         timer_stop(&o->timer);
+    else if (!was_waiting || mark != o->mark)
+        timer_set(&o->timer, ms);
+    o->mark = mark;
 }
 
 /* The client's request will not be whole: neither must it look so to the origin. */

@@ -39,6 +39,8 @@ struct origin {
     bool keep;                  /* the response allows another request */
     bool reading, read_again;   /* origin_read is at work, and was asked to go on */
     bool writing;
+    bool waiting;               /* the `upstream` timer runs */
+    uint64_t mark;              /* bytes both ways when it was set */
     bool write_dead;            /* the server takes no more; its response may still come */
 };
 

@@ -36,6 +36,13 @@ told_timeout(const struct request *r)
     return 0;
 }
 
+/* RFC 9110 8.6, 9112 6.1: a 204 has no content to announce. Whatever follows one that does is not waited for. */
+static bool
+contradicts_itself(const struct h1_head *h)
+{
+    return h->status == 204 && (h->framing == H1_CHUNKED || (h->framing == H1_LENGTH && h->content_length > 0));
+}
+
 /* How the content of the final response is delimited (RFC 9112 6.3). */
 static void
 set_framing(struct origin *o)
@@ -49,7 +56,7 @@ set_framing(struct origin *o)
         r->response.length = LENGTH_UNKNOWN;
     o->in.framing = r->no_content ? H1_NO_BODY : h->framing;
     o->in.left = o->in.framing == H1_LENGTH ? (uint64_t)h->content_length : 0;
-    o->keep = h->keep_alive && o->in.framing != H1_UNTIL_CLOSE;
+    o->keep = h->keep_alive && o->in.framing != H1_UNTIL_CLOSE && !contradicts_itself(h);
     if (o->in.framing == H1_CHUNKED) {
         o->in.chunked = arena_alloc(r->arena, sizeof *o->in.chunked);
         h1_chunked_init(o->in.chunked, &r->response.trailers, h->limits);
@@ -191,7 +198,11 @@ read_body(struct origin *o, size_t *budget)
     case H1_READ_WAIT:
         break;
     case H1_READ_END:
-        origin_complete(o);
+        /* a write that failed took the reset with it: what looks like a FIN may be none */
+        if (o->in.framing == H1_UNTIL_CLOSE && o->write_dead && !r->tunnel)
+            truncate_response(o, SLOTS_ERROR_RESET);
+        else
+            origin_complete(o);
         break;
     case H1_READ_EOF:
     case H1_READ_ERROR:

@@ -12,7 +12,6 @@
 
 #include "worker/base/pipe.h"
 
-#define PIPE_MOST (1024 * 1024)         /* as much as the kernel lets anybody have, by default */
 #define SPLICE_LEAST (32 * 1024)        /* less is cheaper copied */
 
 ssize_t
@@ -157,7 +156,7 @@ may_splice(const struct h1_reader *rd, struct flow *body)
     if (rd->framing != H1_LENGTH)
         return false;
     if (body->pipe == NULL && rd->left >= SPLICE_LEAST)
-        body->pipe = pipe_get(body->high < PIPE_MOST ? body->high : PIPE_MOST);
+        body->pipe = pipe_get(body->high);
     return body->pipe != NULL;
 }
 

@@ -19,7 +19,7 @@ write_head(struct client *c)
     struct request *r = c->r;
     bool endless = r->response.length == LENGTH_UNKNOWN && r->minor == 0 && !r->no_content;
 
-    c->close = r->close || worker.draining || !r->request.body.ended || r->tunnel || endless || c->half_closed;
+    c->close = r->close || worker.draining || !r->request.body.ended || r->tunnel || endless;
     h1_write_response(&c->out, r, c->close);
 }
 
@@ -110,6 +110,8 @@ after_write(struct client *c, int result)
 {
     struct request *r = c->r;
 
+    if (result >= 0 && r->open_ended && r->started && c->half_closed && !r->tunnel)
+        result = -1;            /* a stream without an end is not kept for a client that left */
     if (result < 0) {
         if (!r->response.body.broken)
             count_client_error(c->listener, SLOTS_ERROR_RESET);
@@ -177,6 +179,8 @@ front_interim(struct request *r, int status)
 
     h1_write_interim(&c->out, r, status);
     client_send(c);
+    if (c->r == r && status == 100)
+        client_receive(c);      /* from now on its content is waited for */
 }
 
 static void

@@ -271,10 +271,12 @@ write_chunk_head(struct h1_writer *w, size_t n)
 }
 
 static size_t
-trailers_size(const struct request *r, struct fields *f)
+trailers_size(const struct request *r, struct message *m)
 {
+    struct fields *f = &m->trailers;
+
     for (size_t i = 0; i < f->n; i++)
-        if (!hop_trailer(r, &f->v[i]))
+        if (!hop_trailer(r, m, &f->v[i]))
             f->v[i].gone = true;
     return fields_size(f);
 }
@@ -283,7 +285,7 @@ static void
 write_last_chunk(struct h1_writer *w, struct request *r, struct message *m)
 {
     struct text t;
-    size_t n = trailers_size(r, &m->trailers);
+    size_t n = trailers_size(r, m);
 
     if (n == 0) {
         flow_put_static(&w->wire, STR("0\r\n\r\n"));
