@@ -75,6 +75,22 @@ def test_upgrade_with_new_connections():
     under_load(signal.SIGUSR2, "Connection: close")
 
 
+def test_workers_grow_and_shrink():
+    weir = daemon()
+    with open(weir.file, encoding="utf-8") as f:
+        text = f.read()
+    p = load(weir, 6, "Connection: close")
+    for n in 4, 1, 3, 2, 5, 1, 2, 4, 3, 2:
+        with open(weir.file, "w", encoding="utf-8") as f:
+            f.write(text.replace("workers: 2", f"workers: {n}"))
+        times = weir.accepts() + 1
+        weir.kill(signal.SIGHUP)
+        weir.wait_ready(times)
+        time.sleep(0.3)
+    count, failed, out = result(p)
+    assert failed == 0 and count > 1000, out
+
+
 def test_workers_killed():
     """What fails are the requests that the killed one had, and no others."""
     weir = daemon()
