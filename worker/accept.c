@@ -16,6 +16,7 @@
 #include "worker/state.h"
 
 #define ACCEPTS_A_TURN 64
+#define LAST_ACCEPTS 4096       /* of a socket, before it is given up: as many as its queue holds */
 #define NO_DESCRIPTORS_MS 100   /* until accepting is tried again */
 #define OTHER_DESCRIPTORS 64    /* logs, epoll, pipes to the master */
 
@@ -152,6 +153,10 @@ accept_stop(void)
 {
     timer_stop(&retry);
     pause_accepting();
+    /* what waits in a queue that is closed for good meets a reset: they are answered, and told to close */
+    for (size_t i = 0; i < count; i++)
+        for (int n = 0; n < LAST_ACCEPTS && worker.connections < worker.connections_most && accept_one(&acceptors[i]); n++)
+            continue;
     for (size_t i = 0; i < count; i++)
         close(acceptors[i].io.fd);
     count = 0;

@@ -11,7 +11,7 @@
 /* False with errno where a socket can't be put on the loop. */
 bool accept_start(const struct worker_start *start);
 
-/* No more: the worker drains. What waits in the queues is left to those who go on. */
+/* No more but what waits in the queues: the worker drains. */
 void accept_stop(void);
 
 /* A connection went away: where accepting had paused for want of room, it goes on. */

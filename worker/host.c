@@ -89,7 +89,7 @@ parse_port(int *port, struct str s)
 int
 host_parse(struct host *h, struct str value, struct arena *a)
 {
-    bool upper;
+    bool upper = false;
     size_t n;
 
     if (value.n == 0)

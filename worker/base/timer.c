@@ -129,6 +129,7 @@ next_slot(int64_t *at)
 {
     int best = -1;
 
+    *at = INT64_MAX;
     for (int level = 0; level < LEVELS; level++) {
         uint64_t bits = occupied[level];
         int64_t round = now >> (BITS * level);
@@ -140,7 +141,7 @@ next_slot(int64_t *at)
         bits = bits >> digit | bits << (-digit % SLOTS);
         ahead = (unsigned)__builtin_ctzll(bits);
         start = (round + ahead) << (BITS * level);
-        if (best < 0 || start < *at) {
+        if (start < *at) {
             best = level * SLOTS + (int)((digit + ahead) % SLOTS);
             *at = start;
         }
