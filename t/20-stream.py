@@ -87,7 +87,8 @@ def test_a_turn_may_end_anywhere():
 
 
 def test_trailers():
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n"
+    answer = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+              b"2\r\nok\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n")
     origin = Origin(answer)
     r = proxy(origin).ask("POST / HTTP/1.1\r\nHost: t\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
                           "5\r\nhello\r\n0\r\nX-Req: 2\r\n\r\n")
@@ -97,7 +98,8 @@ def test_trailers():
 
 def test_trailers_cannot_say_what_a_head_has_to():
     """RFC 9110 6.5.1: framing, routing and what weir itself sets."""
-    bad = "Content-Length: 5\r\nTransfer-Encoding: x\r\nConnection: x\r\nHost: u\r\nX-Forwarded-For: 6.6.6.6\r\nX: y\r\n\r\n"
+    bad = ("Content-Length: 5\r\nTransfer-Encoding: x\r\nConnection: x\r\nHost: u\r\n"
+           "X-Forwarded-For: 6.6.6.6\r\nX: y\r\n\r\n")
     answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + bad
     origin = Origin(answer.replace("X-Forwarded-For", "Trailer").encode())
     c = proxy(origin).connect()
@@ -109,7 +111,8 @@ def test_trailers_cannot_say_what_a_head_has_to():
 
 def test_an_origin_that_drips():
     """Every boundary of a response falls between two reads."""
-    answer = (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+              b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
               b"5;a=b\r\nhello\r\n001\r\n!\r\n0\r\nT: u\r\n\r\n")
     c = proxy(Origin(lambda peer, _: peer.drip(answer) and None)).connect()
     for _ in range(2):
