@@ -384,7 +384,8 @@ go_on(struct client *c)
             hung_up(c);
         if (c->state == CLIENT_BUSY && c->io.writable && c->blocked)
             client_send(c);
-        if (c->state == CLIENT_BUSY && !c->r->request.body.ended && c->io.readable)
+        /* the last turn may have ended with content read but not decoded */
+        if (c->state == CLIENT_BUSY && !c->r->request.body.ended && (c->io.readable || h1_reader_has(&c->in)))
             client_receive(c);
         client_timer(c);
         break;

@@ -218,7 +218,8 @@ origin_ready(struct origin *o)
 
     if (o->io.writable && (o->out.wire.bytes > 0 || r->request.body.bytes > 0))
         origin_write(o);
-    if (o->r == r && o->io.readable)
+    /* the last turn may have ended with content read but not decoded */
+    if (o->r == r && (o->io.readable || h1_reader_has(&o->in)))
         origin_read(o);
     if (o->r == r)
         set_timer(o);
