@@ -188,7 +188,7 @@ def test_the_old_one_is_killed_while_it_is_under_way():
     wait(lambda: d.pid != old, "the new one to take over")
     gone(*workers)
     assert d.ask(GET).status == 200
-    d.wait_stats(lambda s: s['weir_workers{generation="2",state="accepting"}'] == 1
+    d.wait_stats(lambda s: s.get('weir_workers{generation="2",state="accepting"}') == 1
                  and not any(k.startswith('weir_workers{generation="1"') for k in s))
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from lib.weir import OK, Origin, Skip, cleanups, proxy, run, wait
+from lib.weir import OK, Origin, Skip, cleanups, proxy, run
 
 GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 REQUESTS = 50
@@ -54,7 +54,7 @@ def test_system_calls_of_a_small_request():
     # a wait, a read and a write for each side, and a tick each second
     for name in ["recvfrom", "sendmsg"]:
         assert calls.count(name) == 2 * REQUESTS, (name, calls.count(name))
-    assert 2 * REQUESTS <= calls.count("epoll_pwait") <= 2 * REQUESTS + 60
+    assert calls.count("epoll_pwait") <= 2 * REQUESTS + 60
     others = set(calls) - {"recvfrom", "sendmsg", "epoll_pwait"}
     assert sanitized(worker(weir)) or not others, others        # mmap and brk among them: no heap
 

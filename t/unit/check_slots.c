@@ -72,7 +72,7 @@ END_TEST
 
 START_TEST(what_is_no_segment_of_ours_is_refused)
 {
-    struct slots *s = slots_create(256, 64);
+    struct slots *s = slots_create(256, 64), *again;
     struct segment_head *head;
     struct segment other;
     int fd = dup(slots_fd(s)), zero = open("/dev/zero", O_RDWR), plain = memfd_create("plain", 0);
@@ -83,13 +83,16 @@ START_TEST(what_is_no_segment_of_ours_is_refused)
     ck_assert_ptr_null(slots_attach(fd));
     ck_assert_int_ge(fcntl(fd, F_GETFD), 0);    /* still the caller's */
     head->version--;
-    ck_assert_ptr_nonnull(slots_attach(dup(fd)));
+    again = slots_attach(dup(fd));
+    ck_assert_ptr_nonnull(again);
+    slots_detach(again);
     ck_assert_ptr_null(slots_attach(-1));
     ck_assert_ptr_null(slots_attach(zero));
     ck_assert_int_eq(ftruncate(plain, 1 << 20), 0);
     ck_assert_ptr_null(slots_attach(plain));
     ck_assert(segment_create(&other, "others", head->version, 1 << 20));
     ck_assert_ptr_null(slots_attach(other.fd));
+    slots_detach(s);
 }
 END_TEST
 

@@ -312,15 +312,32 @@ throw_away(struct client *c)
     loop_post(&c->task);
 }
 
+static void
+forget_request(struct client *c)
+{
+    c->r = NULL;
+    c->head = NULL;
+    c->blocked = false;
+    h1_write_clear(&c->out);
+}
+
+void
+client_cut(struct client *c)
+{
+    if (!c->gently) {
+        client_close(c);
+        return;
+    }
+    forget_request(c);
+    linger(c);
+}
+
 void
 client_next(struct client *c)
 {
     bool whole = c->r->request.body.ended;
 
-    c->r = NULL;
-    c->head = NULL;
-    c->blocked = false;
-    h1_write_clear(&c->out);
+    forget_request(c);
     if (!whole || (c->close && (h1_reader_has(&c->in) || c->io.readable))) {
         linger(c);
         return;

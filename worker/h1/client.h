@@ -51,6 +51,7 @@ struct client {
     bool close;                 /* the response says so: no request comes after it */
     bool blocked;               /* the socket takes no more of what is ready */
     bool half_closed;           /* the client has sent its FIN */
+    bool gently;                /* a response is cut short by a FIN: what the client has yet to read of it stays whole */
     unsigned requests;
     int64_t since;              /* clock_ms(): when the state began */
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
@@ -71,6 +72,9 @@ _Static_assert(sizeof(struct client) <= 512, "an idle client stays well under 1 
 void client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port);
 
 void client_close(struct client *c);
+
+/* Its request was given up: closed, or shut where `gently`. */
+void client_cut(struct client *c);
 
 /* The request is over and the response with the kernel: the next one, or the end. */
 void client_next(struct client *c);

@@ -77,14 +77,19 @@ keep_pace(struct client *c, uint64_t bytes)
     return false;
 }
 
-/* Nothing more will be written of a response that is not whole: the client has to see that. */
+/*
+ * Nothing more will be written of a response that is not whole, and the client has to see that: a FIN
+ * is enough where it knows how much should come, and spares the responses before it; else it takes a reset.
+ */
 static void
-truncate_response(struct client *c)
+truncate_response(struct client *c, bool reachable)
 {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
     if (c->out.framing == H1_UNTIL_CLOSE)
         setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    else
+        c->gently = reachable && !c->io.broken;
     pipeline_client_lost(c->r);
 }
 
@@ -115,7 +120,7 @@ after_write(struct client *c, int result)
     if (result < 0) {
         if (!r->response.body.broken)
             count_client_error(c->listener, SLOTS_ERROR_RESET);
-        truncate_response(c);
+        truncate_response(c, false);
     } else if (result == 0) {
         c->blocked = true;
         pace_wait(&c->down, clock_ms());
@@ -125,7 +130,7 @@ after_write(struct client *c, int result)
         pipeline_sent(r);
         client_next(c);
     } else if (r->response.body.broken) {
-        truncate_response(c);
+        truncate_response(c, true);
     } else {
         client_timer(c);
     }
@@ -196,7 +201,7 @@ front_receive(struct request *r)
 static void
 front_cut(struct request *r)
 {
-    client_close(r->front_state);
+    client_cut(r->front_state);
 }
 
 const struct front h1_front = {
