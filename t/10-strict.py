@@ -43,6 +43,9 @@ REFUSED = [
     ((400, 501), post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n")),
     (501, post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n")),
     (400, b"POST / HTTP/1.0\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    # each member is looked for among the fields
+    (400, get(b"Connection: " + b", ".join([b"a"] * 65) + b"\r\n")),
+    (400, get(2 * (b"Connection: " + b", ".join([b"a"] * 40) + b"\r\n"))),
     # line ends and white space
     (400, b"GET / HTTP/1.1\nHost: t\n\n"),
     (400, b"GET / HTTP/1.1\r\nHost: t\nX: y\r\n\r\n"),
@@ -120,6 +123,7 @@ BAD_CHUNKS = [
 
 PASS = [
     b"\r\n" + get(),
+    get(b"Connection: " + b", ".join([b"a"] * 64) + b"\r\n"),
     get(b"X: a\xe9b\r\n"),
     get(b"X:a\r\nY: \t b \t\r\nZ:\r\n"),
     get(line=b"M-SEARCH /a HTTP/1.1"),

@@ -13,6 +13,7 @@
 #include "worker/base/loop.h"
 #include "worker/base/pipe.h"
 #include "worker/h1/client.h"
+#include "worker/h1/origin.h"
 #include "worker/state.h"
 
 #define ACCEPTS_A_TURN 64
@@ -71,6 +72,8 @@ has_room(void)
 static void
 out_of_descriptors(void)
 {
+    if (errno == EMFILE && origin_evict())
+        return;                 /* the loop asks again at once */
     if (!complained)
         log_error("accept: %m");
     complained = true;

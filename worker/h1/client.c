@@ -162,9 +162,10 @@ progress(const struct client *c, enum client_wait wait)
         return c->r->bytes_sent;
     case CLIENT_WAIT_TRAFFIC:
         return (uint64_t)c->r->moved_ms;
-    case CLIENT_WAIT_NOTHING:
     case CLIENT_WAIT_HEAD:
     case CLIENT_WAIT_NEXT:
+        return (uint64_t)c->since;
+    case CLIENT_WAIT_NOTHING:
         break;
     }
     return 0;

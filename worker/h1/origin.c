@@ -177,7 +177,7 @@ is_waited_for(const struct origin *o)
         return false;
     if (o->in_body)
         return !r->response.body.stopped;
-    return (o->out.wire.bytes > 0 && !o->write_dead) || o->out.done || r->expects_continue || r->wants_upgrade;
+    return o->out.wire.bytes > 0 || o->write_dead || o->out.done || r->expects_continue || r->wants_upgrade;
 }
 
 /* The timer starts anew only where the origin has taken or given something. */

@@ -54,6 +54,9 @@ void origin_pools_init(const struct conf *conf);
 /* Closes all idle connections: the worker drains. */
 void origin_pools_close(void);
 
+/* Closes an idle connection, to whatever server, for its descriptor; false: there is none. */
+bool origin_evict(void);
+
 /* An idle connection to the server, or a new one that is being made; NULL with errno. */
 struct origin *origin_take(const struct server *s, bool fresh);
 

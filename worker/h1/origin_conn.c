@@ -62,6 +62,20 @@ unlink_idle(struct origin *o)
     p->idle--;
 }
 
+bool
+origin_evict(void)
+{
+    struct pool *most = NULL;
+
+    for (struct pool *p = pools; p < pools + pool_count; p++)
+        if (p->idle > 0 && (most == NULL || p->idle > most->idle))
+            most = p;
+    if (most == NULL)
+        return false;
+    origin_close(most->oldest);
+    return true;
+}
+
 static void
 release(struct deferred *d)
 {
@@ -198,7 +212,10 @@ origin_take(const struct server *s, bool fresh)
         count_server_reused(s);
         return o;
     }
-    return connect_to(p);
+    o = connect_to(p);
+    if (o == NULL && errno == EMFILE && origin_evict())
+        o = connect_to(p);
+    return o;
 }
 
 /* Whether nothing stands unread in the socket: asked only where the last read was not a short one. */

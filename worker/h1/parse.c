@@ -25,6 +25,7 @@ enum {
     VALUE,
 };
 
+#define CONNECTION_MOST 64      /* members: each is looked for among the fields */
 #define BLANK_MOST 2            /* RFC 9112 2.2 wants at least one */
 #define VERSION_SIZE 8          /* HTTP/1.1 */
 #define STATUS_SIZE 12          /* HTTP/1.1 200 */
@@ -270,6 +271,8 @@ take_connection(struct h1_head *h, struct str list)
         return 0;
     }
     while (str_list_next(&list, &option)) {
+        if (++h->connection_members > CONNECTION_MOST)
+            return 400;
         if (str_ieq(option, STR("close")))
             h->connection_close = true;
         else if (str_ieq(option, STR("keep-alive")))

@@ -59,6 +59,7 @@ struct h1_head {
     size_t scanned;             /* where the look at it goes on */
     size_t name_size;           /* of the unfinished field line */
     size_t fields_size;
+    unsigned connection_members;
     unsigned blank;             /* empty lines before a request line */
     bool has_length, has_coding, connection_close, connection_keep_alive;
 };
@@ -70,7 +71,7 @@ void h1_head_init(struct h1_head *h, struct fields *f, const struct h1_limits *l
  * buf[h->size..n) is content or the next message.
  *
  * A request: 400 for a malformed line, field or framing (also a repeated Host or Content-Length,
- * Content-Length beside Transfer-Encoding, chunked not final, Transfer-Encoding in HTTP/1.0, the
+ * more than 64 members of Connection, Content-Length beside Transfer-Encoding, chunked not final, Transfer-Encoding in HTTP/1.0, the
  * HTTP/2 preface); 501 for an unknown transfer coding; 505 for a version; 414, 431. Host's value
  * and the target are looked at by host.h and uri.h, not here; that HTTP/1.1 must have a Host is the
  * caller's to check, too. After a status or H1_DONE the head is not to be parsed on.
