@@ -137,6 +137,7 @@ quit(struct master *m)
     if (m->state == MASTER_STARTING)
         m->status = 1;
     m->state = MASTER_QUITTING;
+    title_set("weir", "weir: master, draining");
     upgrade_cancel(m);
     for (g = master_next(m, NULL); g != NULL; g = master_next(m, g))
         generation_drain(g);
@@ -167,6 +168,8 @@ handle(struct master *m, int number)
         quit(m);
         break;
     case SIGHUP:
+        if (m->upgrade.pid != 0 && m->state == MASTER_SERVING)
+            log_notice("SIGHUP: waits until the upgrade is done");
         m->reload_wanted = true;
         break;
     case SIGUSR1:

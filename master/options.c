@@ -164,7 +164,10 @@ take(struct parse *p, int option, const char *value)
         fputs(usage, stdout);
         exit(0);
     case ':': refuse("option -%c needs a value", optopt);
-    default: refuse("there is no option -%c", optopt);
+    default:
+        if (optopt == '-')
+            refuse("there are no long options");
+        refuse("there is no option -%c", optopt);
     }
 }
 

@@ -95,8 +95,8 @@ enum { OTHERS = 256 };
 bool
 privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *why)
 {
-    rlim_t connections = (rlim_t)conf->scope.policy.limits.connections, fixed = sockets + OTHERS;
-    rlim_t want = 2 * connections + fixed;
+    rlim_t connections = (rlim_t)conf->scope.policy.limits.connections;
+    rlim_t want = 2 * connections + sockets + OTHERS;
     rlim_t welcome = want + 2 * connections;
     struct rlimit now, more;
 
@@ -109,8 +109,7 @@ privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *wh
     if (setrlimit(RLIMIT_NOFILE, &more) == 0 && now.rlim_max >= want)
         return true;
     return reason_set(why,
-                      "limits.connections: %llu a worker need %llu descriptors, but a process may have only %llu here: "
-                      "%llu connections",
-                      (unsigned long long)connections, (unsigned long long)want, (unsigned long long)now.rlim_max,
-                      now.rlim_max > fixed ? (unsigned long long)(now.rlim_max - fixed) / 2 : 0);
+                      "limits.connections: %llu a worker need %llu descriptors, but the hard limit (ulimit -Hn) "
+                      "allows only %llu: there will be fewer",
+                      (unsigned long long)connections, (unsigned long long)want, (unsigned long long)now.rlim_max);
 }

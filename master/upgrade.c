@@ -19,6 +19,7 @@
 #include "master/handover.h"
 #include "master/master.h"
 #include "master/signals.h"
+#include "master/title.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 
@@ -99,13 +100,15 @@ static _Noreturn void
 become_master(const struct master *m, int text, int socket)
 {
     struct upgrade u = {.socket = socket};
+    char why[512];
 
     if (self.directory != NULL && chdir(self.directory) != 0)
         log_warning("upgrade: the directory %s is gone", self.directory);
     handover_expose(text, &m->listen, &m->pidfile, m->slots, socket);
     signals_reset();
     execv(self.binary, self.arguments);
-    say(&u, FAILED, strerror(errno));
+    snprintf(why, sizeof(why), "cannot run %s: %s", self.binary, strerror(errno));
+    say(&u, FAILED, why);
     _exit(1);
 }
 
@@ -154,6 +157,7 @@ retire(struct master *m)
     m->upgrade.pid = 0;
     m->in_charge = false;
     m->state = MASTER_RETIRED;
+    title_set("weir", "weir: master, draining");
     say(&m->upgrade, DONE, "");
     if (m->reload_wanted)
         say(&m->upgrade, RELOAD, "");
@@ -176,9 +180,9 @@ upgrade_reaped(struct master *m, pid_t pid, int status)
     if (m->state != MASTER_SERVING)
         log_notice("upgrade: the new master has ended too");
     else if (WIFSIGNALED(status))
-        log_error("upgrade failed: the new master was killed by signal %d", WTERMSIG(status));
+        log_error("upgrade failed: the new master was killed by signal %d; this master goes on", WTERMSIG(status));
     else
-        log_error("upgrade failed: the new master ended with status %d", WEXITSTATUS(status));
+        log_error("upgrade failed: the new master ended with status %d; this master goes on", WEXITSTATUS(status));
     u->pid = 0;
     hang_up(u);
     return true;

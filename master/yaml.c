@@ -86,6 +86,8 @@ complain_parser(struct parse *p)
 
     if (y->error == YAML_READER_ERROR)
         complain_reader(p);
+    else if (y->context != NULL && strcmp(y->context, "while scanning an alias") == 0)
+        complain_at(p, y->problem_mark, "no YAML: a word that begins with * has to be quoted, or name an anchor");
     else if (y->context != NULL && y->context_mark.line != y->problem_mark.line)
         complain_at(p, y->problem_mark, "no YAML: %s, %s that begins on line %d", y->problem, y->context,
                     (int)y->context_mark.line + 1);
