@@ -6,7 +6,23 @@
 #include "master/load.h"
 #include "master/master.h"
 #include "master/options.h"
+#include "master/privilege.h"
 #include "master/title.h"
+
+/* What a start would find wrong beyond the file: a user that is not there. */
+static bool
+check_user(const struct options *o, const struct conf *conf)
+{
+    struct privilege p;
+    struct reason why;
+
+    if (privilege_find(&p, conf, &why)) {
+        privilege_free(&p);
+        return true;
+    }
+    fprintf(stderr, "%s: %s\n", o->file, why.text);
+    return false;
+}
 
 /* Says all that is wrong with the configuration. */
 static int
@@ -14,17 +30,18 @@ check_configuration(const struct options *o)
 {
     struct findings f = {.arena = arena_new()};
     struct conf *conf = options_load(o, &f);
+    bool good;
     size_t i;
 
     for (i = 0; i < f.n; i++)
         fprintf(stderr, "%.*s\n", STR_ARG(f.v[i].text));
-    if (conf != NULL)
+    good = conf != NULL && check_user(o, conf);
+    if (good)
         fprintf(stderr, "%s: ok\n", o->text.n > 0 ? "the options" : o->file);
     arena_free(f.arena);
-    if (conf == NULL)
-        return 1;
-    conf_free(conf);
-    return 0;
+    if (conf != NULL)
+        conf_free(conf);
+    return !good;
 }
 
 int

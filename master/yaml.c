@@ -79,6 +79,15 @@ complain_reader(struct parse *p)
     complain(p, line, column, "no YAML: %s", p->parser.problem);
 }
 
+/* Marks count characters, not bytes: behind a letter of another alphabet the tab goes unnoticed. */
+static bool
+at_tab(const struct parse *p)
+{
+    size_t at = p->parser.problem_mark.index;
+
+    return at < p->text.n && p->text.p[at] == '\t';
+}
+
 static void
 complain_parser(struct parse *p)
 {
@@ -88,6 +97,8 @@ complain_parser(struct parse *p)
         complain_reader(p);
     else if (y->context != NULL && strcmp(y->context, "while scanning an alias") == 0)
         complain_at(p, y->problem_mark, "no YAML: a word that begins with * has to be quoted, or name an anchor");
+    else if (at_tab(p))
+        complain_at(p, y->problem_mark, "no YAML: a tab cannot indent, spaces can");
     else if (y->context != NULL && y->context_mark.line != y->problem_mark.line)
         complain_at(p, y->problem_mark, "no YAML: %s, %s that begins on line %d", y->problem, y->context,
                     (int)y->context_mark.line + 1);

@@ -1,6 +1,6 @@
 /*
  * Accepting. It alone knows listening sockets. At the limit the client that was idle longest makes
- * room; where none is idle, accepting pauses until one leaves, and the kernel's queue waits.
+ * room; where none has been idle for a second, accepting pauses, and the kernel's queue waits.
  */
 #include "worker/accept.h"
 
@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/base/loop.h"
 #include "worker/base/pipe.h"
@@ -18,7 +19,8 @@
 
 #define ACCEPTS_A_TURN 64
 #define LAST_ACCEPTS 4096       /* of a socket, before it is given up: as many as its queue holds */
-#define NO_DESCRIPTORS_MS 100   /* until accepting is tried again */
+#define TRY_AGAIN_MS 100        /* until somebody may have become idle, or left a descriptor */
+#define COMPLAIN_MS 60000
 #define OTHER_DESCRIPTORS 64    /* logs, epoll, pipes to the master */
 
 struct acceptor {
@@ -29,6 +31,7 @@ struct acceptor {
 static struct acceptor *acceptors;
 static size_t count;
 static bool paused;
+static bool starved;            /* of descriptors: it is of no use to go on before `retry` */
 static struct timer retry;
 static bool complained;         /* of a lack of descriptors: once is enough */
 
@@ -42,22 +45,40 @@ pause_accepting(void)
         loop_remove(&acceptors[i].io);
 }
 
-void
-accept_resume(void)
+static void
+resume(void)
 {
-    if (!paused || worker.draining || worker.connections >= worker.connections_most || timer_is_set(&retry))
-        return;
-    paused = false;
+    timer_stop(&retry);
+    starved = paused = false;
     for (size_t i = 0; i < count; i++)
         if (!loop_add_listener(&acceptors[i].io))
             log_error("epoll: %s: %m", arena_cstr(worker.conf->arena, acceptors[i].listener->text));
+}
+
+void
+accept_resume(void)
+{
+    if (paused && !starved && !worker.draining && worker.connections < worker.connections_most)
+        resume();
 }
 
 static void
 try_again(struct timer *t)
 {
     (void)t;
-    accept_resume();
+    if (paused && !worker.draining)
+        resume();
+}
+
+static void
+complain_of_limit(void)
+{
+    static int64_t last;
+
+    if (last != 0 && clock_ms() - last < COMPLAIN_MS)
+        return;
+    last = clock_ms();
+    log_warning("limits.connections: %zu clients are here: others wait", worker.connections);
 }
 
 static bool
@@ -65,20 +86,25 @@ has_room(void)
 {
     if (worker.connections < worker.connections_most || client_evict())
         return true;
+    complain_of_limit();
     pause_accepting();
+    timer_set(&retry, TRY_AGAIN_MS);
     return false;
 }
 
-static void
+/* True where one was found: accepting goes on. */
+static bool
 out_of_descriptors(void)
 {
     if (errno == EMFILE && origin_evict())
-        return;                 /* the loop asks again at once */
+        return true;
     if (!complained)
         log_error("accept: %m");
     complained = true;
-    timer_set(&retry, NO_DESCRIPTORS_MS);
+    starved = true;
     pause_accepting();
+    timer_set(&retry, TRY_AGAIN_MS);
+    return false;
 }
 
 /* True where there may be another. */
@@ -98,7 +124,7 @@ accept_one(struct acceptor *a)
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-        out_of_descriptors();
+        return out_of_descriptors();
     return errno == EINTR || errno == ECONNABORTED;
 }
 

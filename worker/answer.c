@@ -24,7 +24,6 @@ answer(struct request *r, int status, struct str type, struct str content)
 
     r->status = status;
     r->reason = status_reason(status);
-    r->own_answer = true;
     r->source = &answer_source;
     fields_init(&m->fields, r->arena);
     fields_init(&m->trailers, r->arena);

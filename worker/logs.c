@@ -11,6 +11,7 @@
  */
 #include "worker/logs.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@
 struct target {
     bool syslog;
     bool regular;               /* a file: any length at once, and no other worker's bytes in between */
+    bool complained;            /* of it, in the error log */
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
     int fd;                     /* -1: discard */
@@ -83,6 +85,19 @@ taken(struct target *t, size_t n)
     memmove(t->buf, t->buf + n, t->fill);
 }
 
+/* Says once that a log takes no lines, and once that it takes them again. A pipe that is slow is no news. */
+static void
+complain(struct target *t, bool written)
+{
+    struct str path = conf->logs[t - targets].path;
+
+    if (!written && !t->complained && errno != EAGAIN)
+        log_error("%.*s cannot be written, its lines will be lost: %s", STR_ARG(path), strerror(errno));
+    else if (written && t->complained)
+        log_notice("%.*s is written again", STR_ARG(path));
+    t->complained = !written && (t->complained || errno != EAGAIN);
+}
+
 static void
 flush(struct target *t)
 {
@@ -93,6 +108,7 @@ flush(struct target *t)
             taken(t, (size_t)n);
         else
             t->refused = true;
+        complain(t, n > 0);
     }
 }
 

@@ -126,8 +126,8 @@ advance(struct request *r)
             r->hook = 0;
             break;
         default:
-            if (r->step == READ)
-                count_client_error(r->listener, SLOTS_ERROR_MALFORMED);
+            if (r->step == READ || result == 413)
+                count_client_error(r->listener, result == 413 ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED);
             pipeline_fail(r, result);
             return;
         }

@@ -92,7 +92,6 @@ struct request {
     bool open_ended;            /* an event stream, a gRPC call or a tunnel has begun: only `tunnel` times it */
     bool tunnel;                /* a 101: both bodies are the bytes of another protocol */
     bool close;                 /* the client's connection is to end with this response */
-    bool own_answer;            /* weir's, not the origin's */
 
     /* whoever fills it, and what it knows (source.h) */
     const struct source *source;

@@ -98,9 +98,9 @@ take_message(void)
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
     ssize_t n = recvmsg(control.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-    if (n < 0)
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return errno == EINTR;
-    if (n == 0) {
+    if (n <= 0) {               /* ECONNRESET: it died with a word of ours unread */
         log_warning("the master is gone: draining");
         loop_remove(&control);
         drain();
@@ -222,6 +222,8 @@ worker_main(const struct worker_start *start)
     }
     say_ready();
     loop_run(turn);
+    while (worker.requests != NULL)
+        pipeline_client_lost(worker.requests);
     logs_flush();
     exit(0);
 }

@@ -115,8 +115,7 @@ START_TEST(what_is_no_yaml_has_a_place)
 {
     expect_errors("a: [1\nb: 2\n", "2:2: no YAML: did not find expected ',' or ']', while parsing a flow sequence that "
                                   "begins on line 1\n");
-    expect_errors("a:\n\t- b\n",
-                  "2:1: no YAML: found character that cannot start any token, while scanning for the next token\n");
+    expect_errors("a:\n\t- b\n", "2:1: no YAML: a tab cannot indent, spaces can\n");
     expect_errors("a: \xff\n", "1:4: no YAML: invalid leading UTF-8 octet\n");
     expect_errors("a: 1\nb: \"\x01\"\n", "2:5: no YAML: control characters are not allowed\n");
     expect_errors("a: \"\\0\"\n", "1:4: a NUL byte\n");

@@ -11,8 +11,7 @@
 #define BUFFER_SIZE (16 * 1024 - 64)    /* of the bytes in a common one */
 
 struct buffer {
-    uint32_t holds;
-    uint32_t pad;
+    size_t holds;
     size_t size;                /* of data */
     size_t fill;                /* bytes written so far: a writer appends here */
     struct buffer *next;        /* on the free list */

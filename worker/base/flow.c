@@ -79,12 +79,6 @@ flow_init(struct flow *f, size_t high)
     *f = (struct flow){.high = high};
 }
 
-void
-flow_set_high(struct flow *f, size_t high)
-{
-    f->high = high;
-}
-
 static void
 drop_tail(struct flow *f)
 {

@@ -34,7 +34,6 @@ struct flow {
 };
 
 void flow_init(struct flow *f, size_t high);
-void flow_set_high(struct flow *f, size_t high);
 
 /* Drops what is in it, and the pipe. The marks of its end stay. */
 void flow_clear(struct flow *f);
@@ -85,15 +84,15 @@ void flow_share(struct flow *to, const struct flow *from);
 ssize_t flow_splice_in(struct flow *f, int fd, size_t most);
 
 /*
- * Reader, once all pieces were eaten: from the pipe, which holds something, to the socket. As write(2); what
- * was taken is eaten.
- */
-/*
  * Reads all of the pipe into memory, where it stands behind the pieces: the writer may go on. For a
  * reader that is stuck while the pipe, which holds less than the high mark, is full.
  */
 void flow_spill(struct flow *f);
 
+/*
+ * Reader, once all pieces were eaten: from the pipe, which holds something, to the socket. As write(2); what
+ * was taken is eaten.
+ */
 ssize_t flow_splice_out(struct flow *f, int fd);
 
 /* Frees what the free list of pieces holds: for the end of a process under a leak checker. */

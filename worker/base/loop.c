@@ -35,13 +35,6 @@ loop_init(void)
     timers_init(clock_ms());
 }
 
-void
-loop_close(void)
-{
-    close(epfd);
-    epfd = -1;
-}
-
 bool
 loop_add(struct io *io)
 {

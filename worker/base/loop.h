@@ -35,7 +35,6 @@ struct deferred {
 };
 
 void loop_init(void);
-void loop_close(void);
 
 /* Registers for reading and writing at once. False with errno where the kernel refuses. */
 bool loop_add(struct io *io);

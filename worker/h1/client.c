@@ -19,6 +19,8 @@
 #include "worker/state.h"
 
 #define DRAIN_IDLE_MS 5000      /* so that no request in flight meets a close */
+#define EVICT_IDLE_MS 1000
+#define EVICT_TRIES 64
 #define LINGER_MS 5000          /* without a byte */
 #define LINGER_MOST_MS 30000
 #define LINGER_TURN 64          /* reads a turn */
@@ -162,10 +164,10 @@ progress(const struct client *c, enum client_wait wait)
         return c->r->bytes_sent;
     case CLIENT_WAIT_TRAFFIC:
         return (uint64_t)c->r->moved_ms;
-    case CLIENT_WAIT_HEAD:
     case CLIENT_WAIT_NEXT:
         return (uint64_t)c->since;
     case CLIENT_WAIT_NOTHING:
+    case CLIENT_WAIT_HEAD:
         break;
     }
     return 0;
@@ -244,6 +246,7 @@ busy_expired(struct client *c)
         timer_set(&c->timer, left);
         return;
     }
+    c->waits = CLIENT_WAIT_NOTHING;     /* it runs no more */
     count_client_error(c->listener, SLOTS_ERROR_TIMEOUT);
     if (r->started)
         pipeline_client_lost(r);
@@ -322,10 +325,21 @@ forget_request(struct client *c)
     h1_write_clear(&c->out);
 }
 
+/* A body without a length ends with the connection: only a reset says that there should be more. */
+static void
+reset_if_endless(struct client *c)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    if (c->r != NULL && c->out.head && !c->out.done && c->out.framing == H1_UNTIL_CLOSE && !c->r->tunnel)
+        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
 void
 client_cut(struct client *c)
 {
     if (!c->gently) {
+        reset_if_endless(c);
         client_close(c);
         return;
     }
@@ -364,9 +378,15 @@ client_drain(void)
 bool
 client_evict(void)
 {
-    if (oldest_quiet == NULL)
+    struct client *c = oldest_quiet;
+
+    /* not one whose request is here already, or may be on its way */
+    for (int i = 0; c != NULL && (c->io.readable || h1_reader_has(&c->in)); i++)
+        c = i < EVICT_TRIES ? c->newer : NULL;
+    if (c == NULL || clock_ms() - c->since < EVICT_IDLE_MS)
         return false;
-    client_close(oldest_quiet);
+    log_debug("no room: a client that has no request is sent away");
+    client_close(c);
     return true;
 }
 

@@ -48,6 +48,7 @@ struct client {
     bool quiet;                 /* no request: it is in the list of those that can be sent away */
     bool sending;               /* client_send is at work */
     bool receiving, receive_again;
+    uint8_t blank;              /* empty lines since the last request */
     bool close;                 /* the response says so: no request comes after it */
     bool blocked;               /* the socket takes no more of what is ready */
     bool half_closed;           /* the client has sent its FIN */
@@ -90,7 +91,7 @@ void client_state(struct client *c, enum client_state state);
 /* The worker begins to drain: idle clients get five seconds more. */
 void client_drain(void);
 
-/* Closes the client that has been without a request longest; false: there is none. */
+/* Closes the client that has been without a request longest, a second at least; false: there is none. */
 bool client_evict(void);
 
 /* --- h1/front.c: requests come in --- */

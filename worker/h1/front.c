@@ -10,6 +10,7 @@
 #include "worker/proxy_protocol.h"
 #include "worker/state.h"
 
+#define BLANK_MOST 2            /* empty lines between requests */
 #define TURN_BYTES (1024 * 1024)        /* then others have their turn */
 #define CONTENT_MOST (64 * 1024)        /* of a request's content in memory */
 
@@ -36,6 +37,7 @@ begin(struct client *c)
     r->moved_ms = clock_ms();
     c->r = r;
     c->close = false;
+    c->blank = 0;
     c->up = c->down = (struct pace){0};
     c->in.received = h1_reader_has(&c->in) ? c->in.in->fill - c->in.at : 0;
     c->head = arena_alloc(r->arena, sizeof *c->head);
@@ -163,14 +165,31 @@ refuse(struct client *c, int status)
     pipeline_refuse(r, status);
 }
 
+/* RFC 9112 2.2: empty lines that some send behind their content. They begin no request. */
+static void
+skip_blank(struct client *c)
+{
+    struct h1_reader *in = &c->in;
+
+    for (; c->blank < BLANK_MOST && in->in->fill - in->at >= 2; c->blank++) {
+        if (memcmp(in->in->data + in->at, "\r\n", 2) != 0)
+            return;
+        in->at += 2;
+    }
+}
+
 /* Parses what stands in `in`; true where more of the head has to be read. */
 static bool
 parse(struct client *c)
 {
     int result;
 
-    if (c->state == CLIENT_IDLE || c->r == NULL)
+    if (c->r == NULL) {
+        skip_blank(c);
+        if (!h1_reader_has(&c->in))
+            return true;
         begin(c);
+    }
     result = h1_parse_request(c->head, c->in.in->data + c->in.at, c->in.in->fill - c->in.at);
     if (result == H1_MORE)
         return true;
@@ -221,7 +240,7 @@ apply_proxy(struct client *c, const struct proxy_header *h)
 {
     c->in.at += h->size;
     if (h->carries) {
-        c->peer = h->source.ip;
+        c->peer = h->source.ip.family == AF_UNIX ? (struct ip){0} : h->source.ip;
         c->peer_port = h->source.port;
         c->local_port = h->destination.port;
     }
@@ -320,6 +339,8 @@ client_receive(struct client *c)
             break;
         if (!take_content(c, &budget))
             break;
+        if (r->source != NULL)
+            r->expects_continue = false;        /* it did not wait */
         count_received(c);
         keep_pace(c, c->in.received - before);
         if (!r->finished)

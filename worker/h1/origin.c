@@ -89,6 +89,9 @@ repeat(struct origin *o)
     if (fresh == NULL)
         return false;
     count_server_retry(origin_server(o));
+    count_server_bytes(origin_server(o), o->in.received, o->sent);
+    r->tries++;
+    r->times.connect_start = clock_us();
     if (!is_untouched(&r->request.body)) {
         flow_clear(&r->request.body);
         flow_share(&r->request.body, &o->held);
@@ -102,6 +105,24 @@ repeat(struct origin *o)
 }
 
 void
+origin_complain(const struct origin *o, enum slots_error kind)
+{
+    static const char *const what[SLOTS_ERRORS] = {
+        [SLOTS_ERROR_MALFORMED] = "its response is no HTTP/1.1",
+        [SLOTS_ERROR_TIMEOUT] = "timed out",
+        [SLOTS_ERROR_RESET] = "closed before its response was whole",
+    };
+    const struct request *r = o->r;
+    const struct server *s = origin_server(o);
+
+    if (kind != SLOTS_ERROR_CONNECT)        /* that was told, with its errno */
+        log_warning("upstream %.*s, server %.*s: %s%s: %.*s %.*s", STR_ARG(s->upstream->name), STR_ARG(s->text),
+                    what[kind] != NULL ? what[kind] : slots_error_name[kind],
+                    o->state == ORIGIN_CONNECTING ? " while it was connected to" : "", STR_ARG(r->method_text),
+                    STR_ARG(r->target));
+}
+
+void
 origin_fail(struct origin *o, enum slots_error kind, int status)
 {
     struct request *r = o->r;
@@ -109,8 +130,7 @@ origin_fail(struct origin *o, enum slots_error kind, int status)
     if (kind == SLOTS_ERROR_RESET && is_repeatable(o) && repeat(o))
         return;
     count_server_error(origin_server(o), kind);
-    log_info("%.*s: %s (%.*s %.*s)", STR_ARG(origin_server(o)->text), slots_error_name[kind],
-             STR_ARG(r->method_text), STR_ARG(r->target));
+    origin_complain(o, kind);
     origin_abandon(o);
     if (r->started)
         pipeline_break(r);
@@ -162,7 +182,6 @@ begin(struct origin *o)
     o->waiting = false;
     o->answered = o->in_body = o->keep = o->write_dead = false;
     r->times.connected = clock_us();
-    fields_init(&r->response.fields, r->arena);
     h1_write_init(&o->out);
     hold_content(o);
     h1_write_request(&o->out, r, origin_server(o)->upstream->keepalive > 0);
@@ -209,6 +228,13 @@ cut_request(struct origin *o)
         pipeline_client_lost(r);
 }
 
+static void
+cannot_connect(const struct server *s, int error)
+{
+    log_warning("upstream %.*s, server %.*s: cannot connect: %s", STR_ARG(s->upstream->name), STR_ARG(s->text),
+                strerror(error));
+}
+
 /* --- what the loop brings --- */
 
 void
@@ -231,7 +257,7 @@ origin_connected(struct origin *o, int error)
     struct request *r = o->r;
 
     if (error != 0) {
-        log_warning("%.*s: connect: %s", STR_ARG(origin_server(o)->text), strerror(error));
+        cannot_connect(origin_server(o), error);
         r->times.connected = clock_us();
         origin_fail(o, SLOTS_ERROR_CONNECT, 502);
         return;
@@ -246,8 +272,6 @@ origin_connected(struct origin *o, int error)
 void
 origin_timeout(struct origin *o)
 {
-    if (o->state == ORIGIN_CONNECTING)
-        log_warning("%.*s: connect: timed out", STR_ARG(origin_server(o)->text));
     origin_fail(o, SLOTS_ERROR_TIMEOUT, 504);
 }
 
@@ -260,8 +284,9 @@ origin_start(struct request *r, const struct server *s)
     r->tries++;
     r->times.connect_start = clock_us();
     if (o == NULL) {
-        log_warning("%.*s: connect: %s", STR_ARG(s->text), strerror(errno));
+        cannot_connect(s, errno);
         count_server_error(s, SLOTS_ERROR_CONNECT);
+        count_server_request(s, 0, 0);
         return false;
     }
     o->r = r;

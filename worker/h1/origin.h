@@ -44,7 +44,10 @@ struct origin {
     bool write_dead;            /* the server takes no more; its response may still come */
 };
 
-/* Takes a server for the request: true, and r->source is set; false where none could be connected to. */
+/*
+ * Takes a server for the request: true, and r->source is set; false where none could be connected to.
+ * A tunnel ends when the origin ends it; the client's end alone is passed on as a half-close.
+ */
 bool origin_start(struct request *r, const struct server *s);
 
 /* --- h1/origin_conn.c: connections --- */
@@ -75,6 +78,8 @@ void origin_timeout(struct origin *o);
 
 /* The server failed the request: sent again where that is safe, else the client gets `status`. */
 void origin_fail(struct origin *o, enum slots_error kind, int status);
+/* A line in the error log: what the server did wrong, in which request. */
+void origin_complain(const struct origin *o, enum slots_error kind);
 /* All of the response is there. */
 void origin_complete(struct origin *o);
 /* The exchange is over and the connection of no more use. */

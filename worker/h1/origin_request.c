@@ -27,7 +27,6 @@ origin_write(struct origin *o)
     o->writing = true;
     for (;;) {
         bool body = !r->wants_upgrade || r->tunnel;
-        size_t before = o->out.wire.bytes;
         int result;
 
         if (body && !h1_write_body(&o->out, r, &r->request))
@@ -43,8 +42,7 @@ origin_write(struct origin *o)
         }
         if (result == 0)
             o->io.writable = false;
-        if (before > 0 || body)
-            pipeline_consumed(r);
+        pipeline_consumed(r);
         if (o->r != r)
             break;
         if (result == 0)

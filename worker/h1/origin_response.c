@@ -138,7 +138,8 @@ parse_head(struct origin *o)
 
     if (result == H1_MORE)
         return false;
-    if (result != H1_DONE) {
+    /* the limit is for the head as a whole, its first line too */
+    if (result != H1_DONE || o->head->size > r->scope->policy.limits.response_head) {
         origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
         return false;
     }
@@ -185,6 +186,7 @@ static void
 truncate_response(struct origin *o, enum slots_error kind)
 {
     o->r->response.body.broken = true;
+    origin_complain(o, kind);
     count_server_error(origin_server(o), kind);
     origin_abandon(o);
 }

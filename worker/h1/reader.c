@@ -12,6 +12,7 @@
 
 #include "worker/base/pipe.h"
 
+#define SHORT_REST (BUFFER_SIZE / 2)
 #define SPLICE_LEAST (32 * 1024)        /* less is cheaper copied */
 
 ssize_t
@@ -160,6 +161,41 @@ may_splice(const struct h1_reader *rd, struct flow *body)
     return body->pipe != NULL;
 }
 
+/* Where slices point into `in`, it is kept as long as a decent read fits behind them. */
+static void
+renew(struct h1_reader *rd)
+{
+    if (rd->in != NULL && rd->in->holds > 1 && rd->in->size - rd->in->fill < BUFFER_SIZE / 2)
+        h1_reader_drop(rd);
+}
+
+/*
+ * A short rest is read into `in`, with room behind it: a short read then says that the socket is empty,
+ * and what should not be there is seen.
+ */
+static ssize_t
+read_rest(struct h1_reader *rd, struct flow *body)
+{
+    ssize_t n;
+
+    renew(rd);
+    n = h1_read_more(rd, NULL);
+    if (n > 0)
+        take_unread(rd, body, rd->left);
+    return n;
+}
+
+/* What it means that nothing was read. */
+static enum h1_read
+not_read(ssize_t n, bool by_length)
+{
+    if (n == -1)
+        return H1_READ_WAIT;
+    if (n == 0)
+        return by_length ? H1_READ_EOF : H1_READ_END;
+    return H1_READ_ERROR;
+}
+
 static enum h1_read
 read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
 {
@@ -173,15 +209,18 @@ read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
 
         if (room == 0 || *budget == 0 || h1_reader_has(rd))
             return H1_READ_WAIT;
+        if (by_length && rd->left < SHORT_REST) {
+            n = read_rest(rd, body);
+            if (n <= 0)
+                return not_read(n, by_length);
+            spend(budget, (size_t)n);
+            continue;
+        }
         if (by_length && room > rd->left)
             room = (size_t)rd->left;
         n = splice && may_splice(rd, body) ? splice_some(rd, body, room) : read_some(rd, body, room);
-        if (n == -1)
-            return H1_READ_WAIT;
-        if (n == 0)
-            return by_length ? H1_READ_EOF : H1_READ_END;
-        if (n < 0)
-            return H1_READ_ERROR;
+        if (n <= 0)
+            return not_read(n, by_length);
         if (by_length)
             rd->left -= (uint64_t)n;
         spend(budget, (size_t)n);
@@ -213,14 +252,6 @@ decode(struct h1_reader *rd, struct flow *body)
     return H1_CHUNK_MORE;
 }
 
-/* Where slices point into `in`, it is kept as long as a decent read fits behind them. */
-static void
-renew(struct h1_reader *rd)
-{
-    if (rd->in != NULL && rd->in->holds > 1 && rd->in->size - rd->in->fill < BUFFER_SIZE / 2)
-        h1_reader_drop(rd);
-}
-
 static enum h1_read
 read_chunked(struct h1_reader *rd, struct flow *body, size_t *budget)
 {
@@ -243,10 +274,8 @@ read_chunked(struct h1_reader *rd, struct flow *body, size_t *budget)
             return H1_READ_WAIT;
         renew(rd);
         n = h1_read_more(rd, NULL);
-        if (n == -1)
-            return H1_READ_WAIT;
         if (n <= 0)
-            return n == 0 ? H1_READ_EOF : H1_READ_ERROR;
+            return not_read(n, true);
         spend(budget, (size_t)n);
     }
 }

@@ -58,8 +58,11 @@ write_some(struct client *c)
 
     if (r->started && !c->out.head)
         write_head(c);
-    if (c->out.head && !h1_write_body(&c->out, r, &r->response))
+    if (c->out.head && !h1_write_body(&c->out, r, &r->response)) {
+        count_client_error(c->listener, SLOTS_ERROR_INTERNAL);
+        r->response.body.broken = true;
         return -1;
+    }
     result = h1_write_flush(&c->out, c->io.fd, &r->bytes_sent, pipe_has(&r->response.body));
     if (result == 1 && c->out.head && flow_in_pieces(&r->response.body) == 0)
         result = splice_out(c);
@@ -74,6 +77,7 @@ keep_pace(struct client *c, uint64_t bytes)
     if (pace_moved(&c->down, clock_ms(), bytes, r->scope->policy.min_rate) || r->open_ended)
         return true;
     count_client_error(c->listener, SLOTS_ERROR_LIMIT);
+    r->response.body.broken = true;
     return false;
 }
 
@@ -84,12 +88,7 @@ keep_pace(struct client *c, uint64_t bytes)
 static void
 truncate_response(struct client *c, bool reachable)
 {
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-
-    if (c->out.framing == H1_UNTIL_CLOSE)
-        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    else
-        c->gently = reachable && !c->io.broken;
+    c->gently = reachable && !c->io.broken && c->out.framing != H1_UNTIL_CLOSE;
     pipeline_client_lost(c->r);
 }
 
@@ -115,7 +114,7 @@ after_write(struct client *c, int result)
 {
     struct request *r = c->r;
 
-    if (result >= 0 && r->open_ended && r->started && c->half_closed && !r->tunnel)
+    if (result >= 0 && r->open_ended && r->started && c->io.hangup && !r->tunnel)
         result = -1;            /* a stream without an end is not kept for a client that left */
     if (result < 0) {
         if (!r->response.body.broken)

@@ -347,9 +347,12 @@ h1_write_flush(struct h1_writer *w, int fd, uint64_t *sent, bool more)
     while (w->wire.bytes > 0) {
         struct iovec iov[IOVECS];
         struct msghdr msg = {.msg_iov = iov};
+        size_t all = 0;
         ssize_t n;
 
         msg.msg_iovlen = (size_t)flow_iov(&w->wire, iov, IOVECS, SIZE_MAX);
+        for (size_t i = 0; i < msg.msg_iovlen; i++)
+            all += iov[i].iov_len;
         n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
         if (n < 0) {
             if (errno == EINTR)
@@ -358,6 +361,8 @@ h1_write_flush(struct h1_writer *w, int fd, uint64_t *sent, bool more)
         }
         *sent += (uint64_t)n;
         flow_eat(&w->wire, (size_t)n);
+        if ((size_t)n < all)
+            return 0;           /* the socket is full: the kernel knows that we know */
     }
     /* nothing on the wire points into it: framing starts at its front again */
     if (w->scratch != NULL && w->scratch->holds == 1)
