@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/addr.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -339,8 +340,6 @@ main(void)
 {
     Suite *s = suite_create("addr");
     TCase *t = tcase_create("addr");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -354,8 +353,5 @@ main(void)
     tcase_add_test(t, networks_hold_addresses);
     tcase_add_test(t, bad_networks_say_why);
     tcase_add_test(t, lists_name_unix_peers_apart);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/arena.h"
 
 /* AddressSanitizer has an allocator of its own, and under it nothing is kept. */
@@ -173,8 +174,6 @@ main(void)
 {
     Suite *s = suite_create("arena");
     TCase *t = tcase_create("arena");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -189,8 +188,5 @@ main(void)
     tcase_add_test(t, the_free_list_is_bounded);
 #endif
     tcase_add_test_raise_signal(t, too_much_is_the_end, SIGABRT);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/buffer.h"
 #include "worker/base/keep.h"
 
@@ -94,8 +95,6 @@ main(void)
 {
     Suite *s = suite_create("buffer");
     TCase *tc = tcase_create("buffer");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_add_test(tc, one_is_held_once_and_empty);
@@ -104,8 +103,5 @@ main(void)
     tcase_add_test(tc, large_ones_are_as_large_as_asked);
     tcase_add_test(tc, a_thousand_at_once);
     tcase_add_test_raise_signal(tc, dropping_once_too_often_is_a_bug, 6);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/scan.h"
 #include "worker/h1/chunked.h"
 
@@ -320,8 +321,6 @@ main(void)
 {
     Suite *s = suite_create("chunked");
     TCase *t = tcase_create("chunked");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -330,8 +329,5 @@ main(void)
     tcase_add_test(t, no_content_before_its_size_is_whole);
     tcase_add_test(t, a_large_chunk_is_counted_in_64_bits);
     tcase_add_test(t, dripping_trailers_cost_little_memory);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -17,6 +17,7 @@ get_time(clockid_t id, struct timespec *ts)
 }
 
 #define clock_gettime get_time
+#include "t/unit/unit.h"
 #include "worker/base/clock.c"
 
 static void
@@ -118,8 +119,6 @@ main(void)
 {
     Suite *s = suite_create("clock");
     TCase *tc = tcase_create("clock");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_add_test(tc, fixed_points);
@@ -128,8 +127,5 @@ main(void)
     tcase_add_test(tc, milliseconds_move_within_a_second);
     tcase_add_test(tc, the_clocks_agree);
     tcase_add_test(tc, formatting_needs_room);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

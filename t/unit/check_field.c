@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "t/unit/unit.h"
 #include "worker/field.h"
 
 static struct arena *arena;
@@ -182,8 +183,6 @@ main(void)
 {
     Suite *s = suite_create("field");
     TCase *t = tcase_create("field");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, setup, teardown);
@@ -195,8 +194,5 @@ main(void)
     tcase_add_test(t, many_fields_keep_their_order);
     tcase_add_test(t, lists_over_several_lines);
     tcase_add_test(t, tokens_and_values);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/flow.c"
 
 #define MODEL_MOST (1 << 20)
@@ -471,8 +472,6 @@ main(void)
 {
     Suite *s = suite_create("flow");
     TCase *tc = tcase_create("flow");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_set_timeout(tc, 120);
@@ -489,8 +488,5 @@ main(void)
     tcase_add_test(tc, what_is_spliced_arrives_after_the_pieces);
     tcase_add_test(tc, pipes_come_back_empty_or_not_at_all);
     tcase_add_test(tc, no_descriptors_no_pipe);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

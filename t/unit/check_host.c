@@ -1,6 +1,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/host.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -189,15 +190,10 @@ main(void)
 {
     Suite *s = suite_create("host");
     TCase *t = tcase_create("host");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_add_test(t, hosts_are_read);
     tcase_add_test(t, no_other_byte_is_a_name);
     tcase_add_test(t, default_ports_are_filled_in);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -7,6 +7,7 @@
 
 #include "master/load.h"
 #include "master/values.h"
+#include "t/unit/unit.h"
 
 static struct findings f;
 static struct conf *conf;
@@ -714,8 +715,6 @@ main(void)
 {
     Suite *suite = suite_create("load");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_loop_test(tc, errors_have_their_place, 0, sizeof(bad) / sizeof(bad[0]));
@@ -734,9 +733,5 @@ main(void)
     tcase_add_test(tc, files_that_cannot_be_read_are_an_error);
     tcase_add_test(tc, the_reference_names_every_key);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/log.h"
 #include "worker/logs.h"
 
@@ -395,8 +396,6 @@ main(void)
 {
     Suite *s = suite_create("logs");
     TCase *tc = tcase_create("logs");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_set_timeout(tc, 60);
@@ -417,8 +416,5 @@ main(void)
     tcase_add_test(tc, syslog_knows_the_level);
     tcase_add_test(tc, errno_survives_logging);
     tcase_add_test(tc, the_error_log_follows_its_target);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "master/load.h"
+#include "t/unit/unit.h"
 #include "worker/base/clock.h"
 #include "worker/logs.h"
 #include "worker/request.h"
@@ -321,8 +322,6 @@ main(void)
 {
     Suite *s = suite_create("modules");
     TCase *tc = tcase_create("modules");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -347,8 +346,5 @@ main(void)
     tcase_add_test(tc, a_format_of_ones_own);
     tcase_add_test(tc, off_is_off);
     tcase_add_test(tc, a_misspelt_format);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

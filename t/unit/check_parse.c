@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/scan.h"
 #include "worker/h1/parse.h"
 
@@ -721,8 +722,6 @@ main(void)
 {
     Suite *s = suite_create("parse");
     TCase *t = tcase_create("parse");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -735,8 +734,5 @@ main(void)
     tcase_add_test(t, a_move_takes_only_its_own_along);
     tcase_add_test(t, dripping_bytes_cost_no_more);
     tcase_add_test(t, single_field_lines);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

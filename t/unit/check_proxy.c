@@ -5,6 +5,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/proxy_protocol.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -225,16 +226,11 @@ main(void)
 {
     Suite *s = suite_create("proxy");
     TCase *t = tcase_create("proxy");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_add_test(t, headers_are_read);
     tcase_add_test(t, the_longest_line);
     tcase_add_test(t, unix_paths_point_into_the_buffer);
     tcase_add_test(t, the_largest_header);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

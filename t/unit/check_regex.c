@@ -1,6 +1,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/regex.h"
 
 static struct arena *a;
@@ -170,8 +171,6 @@ main(void)
 {
     Suite *suite = suite_create("regex");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, groups_are_captured);
@@ -182,9 +181,5 @@ main(void)
     tcase_add_test(tc, matching_is_bounded);
     tcase_add_test(tc, matching_is_bounded_without_jit);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "t/unit/unit.h"
 #include "worker/request.h"
 #include "worker/route.h"
 
@@ -413,8 +414,6 @@ main(void)
 {
     Suite *s = suite_create("route");
     TCase *tc = tcase_create("route");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -432,8 +431,5 @@ main(void)
     tcase_add_test(tc, scopes_go_inwards);
     tcase_add_test(tc, encoded_slashes_where_the_route_refuses_them);
     tcase_add_test(tc, hidden_routes);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/scan.h"
 
 static char *page_end;          /* behind it nothing may be read */
@@ -127,16 +128,11 @@ main(void)
 {
     Suite *s = suite_create("scan");
     TCase *t = tcase_create("scan");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, the_portable_path_serves_at_first);
     tcase_add_test(t, levels_are_no_higher_than_asked_for);
     tcase_add_loop_test(t, every_level_is_the_naive_one, SCAN_PORTABLE, SCAN_AVX2 + 1);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -11,6 +11,7 @@
 
 #include "shm/segment.h"
 #include "shm/slots.h"
+#include "t/unit/unit.h"
 
 static unsigned
 series(struct slots *s, const char *name, unsigned generation, unsigned oldest)
@@ -309,8 +310,6 @@ main(void)
 {
     Suite *suite = suite_create("slots");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, series_keep_their_place);
     tcase_add_test(tc, attached_anew_all_is_there);
@@ -324,9 +323,5 @@ main(void)
     tcase_add_test(tc, orphans_are_folded);
     tcase_add_test(tc, histogram_bounds_are_inclusive);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }

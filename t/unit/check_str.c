@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/str.h"
 
 /* The slice in memory that ends where it does, so that a sanitizer sees a byte too far. */
@@ -138,8 +139,6 @@ main(void)
 {
     Suite *s = suite_create("str");
     TCase *t = tcase_create("str");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
@@ -149,8 +148,5 @@ main(void)
     tcase_add_test(t, trim_takes_white_space_off);
     tcase_add_test(t, lists_are_taken_apart);
     tcase_add_test(t, decimals_are_digits_alone);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

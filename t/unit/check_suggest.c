@@ -1,5 +1,6 @@
 #include <check.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/suggest.h"
 
 /* What is suggested for the word, of these; "" for nothing. */
@@ -67,16 +68,10 @@ main(void)
 {
     Suite *suite = suite_create("suggest");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, near_words_are_suggested);
     tcase_add_test(tc, far_words_are_not);
     tcase_add_test(tc, swapped_letters_are_near);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }

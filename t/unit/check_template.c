@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/request.h"
@@ -297,8 +298,6 @@ main(void)
 {
     Suite *s = suite_create("template");
     TCase *tc = tcase_create("template");
-    SRunner *sr = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -315,8 +314,5 @@ main(void)
     tcase_add_test(tc, times_are_seconds);
     tcase_add_test(tc, escaping_is_for_values_alone);
     tcase_add_test(tc, every_variable_of_the_contract_is_there);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/clock.h"
 
 static int64_t fake_now;
@@ -252,8 +253,6 @@ main(void)
 {
     Suite *s = suite_create("timer");
     TCase *tc = tcase_create("timer");
-    SRunner *sr;
-    int failed;
 
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_random_walk_agrees_with_the_oracle, 0, 16);
@@ -263,9 +262,5 @@ main(void)
     tcase_add_test(tc, a_callback_may_stop_and_move_what_is_due);
     tcase_add_test(tc, moving_out_touches_no_list);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/unit/unit.h"
 #include "worker/base/scan.h"
 #include "worker/uri.h"
 
@@ -518,8 +519,6 @@ main(void)
 {
     Suite *s = suite_create("uri");
     TCase *t = tcase_create("uri");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 120);
@@ -527,8 +526,5 @@ main(void)
     tcase_add_test(t, a_path_alone_holds_no_query);
     tcase_add_test(t, targets_have_forms);
     tcase_add_test(t, random_paths_agree_with_the_slow_way);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return unit_run(s);
 }

@@ -2,6 +2,7 @@
 #include <stdint.h>
 
 #include "master/values.h"
+#include "t/unit/unit.h"
 
 #define NONE INT64_MIN
 
@@ -104,8 +105,6 @@ main(void)
 {
     Suite *suite = suite_create("values");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, durations);
     tcase_add_test(tc, sizes);
@@ -113,9 +112,5 @@ main(void)
     tcase_add_test(tc, truth);
     tcase_add_test(tc, written_as_one_would);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "master/yaml.h"
+#include "t/unit/unit.h"
 
 static struct arena *a;
 static struct yaml y;
@@ -217,8 +218,6 @@ main(void)
 {
     Suite *suite = suite_create("yaml");
     TCase *tc = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, nodes_know_where_they_stand);
@@ -234,9 +233,5 @@ main(void)
     tcase_add_test(tc, depth_is_bounded);
     tcase_add_test(tc, size_is_bounded);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run(suite);
 }
