@@ -37,12 +37,10 @@ answer(struct request *r, int status, struct str type, struct str content)
     m->body.ended = true;
 }
 
-/* 405 needs an Allow (RFC 9110 15.5.6): weir refuses CONNECT alone. */
-static void
-add_fields(struct request *r, int status)
+void
+answer_allow(struct request *r)
 {
-    if (status == 405)
-        fields_add(&r->response.fields, STR("Allow"), STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+    fields_add(&r->response.fields, STR("Allow"), STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
 }
 
 void
@@ -54,5 +52,6 @@ answer_error(struct request *r, int status)
                                    STR_ARG(reason), status, STR_ARG(reason));
 
     answer(r, status, STR("text/html; charset=utf-8"), page);
-    add_fields(r, status);
+    if (status == 405)          /* RFC 9110 15.5.6 */
+        answer_allow(r);
 }

@@ -13,6 +13,9 @@
  */
 void answer(struct request *r, int status, struct str type, struct str content);
 
+/* Adds Allow (RFC 9110 10.2.1): all that weir passes on of what it knows. */
+void answer_allow(struct request *r);
+
 /* weir's own short page for an error. */
 void answer_error(struct request *r, int status);
 

@@ -45,8 +45,7 @@ static int
 answer_options(struct request *r)
 {
     answer(r, 200, STR_NONE, STR_NONE);
-    fields_add(&r->response.fields, STR("Allow"),
-               STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+    answer_allow(r);
     return HOOK_ANSWER;
 }
 

@@ -18,9 +18,9 @@ void forwarded_add(struct request *r);
 
 /*
  * Whether a field of a request is one that weir itself sets, or one whose `_` an origin could read as `-`
- * and so take for one of these, or for one that frames the message (Content_Length): such a field
- * of the client's is not passed on. The other X-Forwarded-* (Port,
- * Prefix, ...) are passed on where they come from a trusted proxy.
+ * and so take for one of these, or for another that weir knows (Content_Length): such a field of the
+ * client's is not passed on. The other X-Forwarded-* (Port, Prefix, ...) are passed on where they come
+ * from a trusted proxy.
  */
 bool forwarded_is_ours(const struct request *r, const struct field *f);
 
