@@ -171,7 +171,7 @@ renew(struct h1_reader *rd)
 
 /*
  * A short rest is read into `in`, with room behind it: a short read then says that the socket is empty,
- * and what should not be there is seen.
+ * and what should not be there is seen. Not while the pipe holds something: pieces would come before it.
  */
 static ssize_t
 read_rest(struct h1_reader *rd, struct flow *body)
@@ -209,7 +209,7 @@ read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
 
         if (room == 0 || *budget == 0 || h1_reader_has(rd))
             return H1_READ_WAIT;
-        if (by_length && rd->left < SHORT_REST) {
+        if (by_length && rd->left < SHORT_REST && flow_in_pieces(body) == body->bytes) {
             n = read_rest(rd, body);
             if (n <= 0)
                 return not_read(n, by_length);
