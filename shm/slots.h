@@ -45,6 +45,11 @@ struct slots_counters {
     uint64_t open;              /* gauge: connections */
     uint64_t retries;
     uint64_t errors[SLOTS_ERRORS];
+    uint64_t rate_limited;      /* requests that a rate_limit refused */
+    uint64_t denied;            /* requests that allow or deny refused */
+    uint64_t regex_limits;      /* requests that a regular expression gave up on */
+    uint64_t queued;            /* of an upstream: requests that waited for a server */
+    uint64_t ejections;         /* of an upstream or a server */
 };
 
 enum slots_state { SLOTS_FREE, SLOTS_STARTING, SLOTS_ACCEPTING, SLOTS_DRAINING, SLOTS_DEAD };
@@ -133,6 +138,13 @@ struct slots_row *slots_row(struct slots *s, unsigned row);
  */
 unsigned slots_series(struct slots *s, enum slots_kind kind, const void *name, size_t n, unsigned generation,
                       unsigned oldest);
+
+/*
+ * A row's eventfd, by which a worker is woken by another: made with the segment and inherited over fork and
+ * exec, so every process has all of them. slots_wake writes to it; a row that is free takes no harm.
+ */
+int slots_eventfd(const struct slots *s, unsigned row);
+void slots_wake(const struct slots *s, unsigned row);
 
 /* The block of a series in a row. */
 struct slots_counters *slots_counters(struct slots *s, unsigned row, unsigned series);

@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shm/health.h"
+#include "shm/limits.h"
+#include "shm/peers.h"
 #include "shm/slots.h"
 #include "worker/base/timer.h"
 #include "worker/conf.h"
@@ -18,6 +21,10 @@ struct worker {
     struct slots *slots;
     struct slots_row *row;
     unsigned row_number;
+    unsigned generation;
+    struct health *health;      /* these are never NULL in a worker; weir -T has none of them */
+    struct limits_table *limits;
+    struct peers *peers;
     bool draining;
     int64_t drain_started;      /* clock_ms() */
 

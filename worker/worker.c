@@ -187,6 +187,10 @@ take_testament(const struct worker_start *s)
     worker.conf = s->conf;
     worker.slots = s->slots;
     worker.row_number = s->row;
+    worker.generation = s->generation;
+    worker.health = s->health;
+    worker.limits = s->limits;
+    worker.peers = s->peers;
     worker.row = slots_row(s->slots, s->row);
     random_forget();
     scan_init(SCAN_AVX2);

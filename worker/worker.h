@@ -7,6 +7,9 @@
 #include <stddef.h>
 
 struct conf;
+struct health;
+struct limits_table;
+struct peers;
 struct slots;
 
 /*
@@ -33,6 +36,9 @@ struct worker_start {
     size_t listener_count;      /* more than one for an address where sockets are spare */
     const int *log_fds;         /* conf->log_count of them; -1: discard */
     struct slots *slots;
+    struct health *health;
+    struct limits_table *limits;
+    struct peers *peers;
     unsigned row;               /* of the slots: this worker's */
     unsigned number;            /* 0 to workers - 1: the same for its successors */
     unsigned generation;
