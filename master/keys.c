@@ -6,6 +6,7 @@
 
 #include "master/loader.h"
 #include "master/values.h"
+#include "worker/request.h"
 
 #define YEAR (INT64_C(365) * 86400000)
 #define KIB INT64_C(1024)
@@ -21,6 +22,9 @@
 static const struct key limits[] = {
     {.name = "connections", .type = KEY_INT, .offset = offsetof(struct limits, connections), .def = "16384",
      .help = "client connections, a worker", .levels = KEY_TOP, .min = 1, .max = 1 << 20},
+    {.name = "connections_per_ip", .type = KEY_INT, .offset = offsetof(struct limits, connections_per_ip), .def = "0",
+     .help = "of one client address, over all workers; trusted proxies are exempt; 0: no limit", .levels = KEY_TOP,
+     .max = 1 << 20},
     {.name = "request_line", .type = KEY_SIZE, .offset = offsetof(struct limits, request_line), .def = "8k",
      .help = "longer: 414", .levels = KEY_TOP, .min = 64, .max = MIB},
     {.name = "request_header", .type = KEY_SIZE, .offset = offsetof(struct limits, request_header), .def = "8k",
@@ -74,17 +78,89 @@ static const struct key listener[] = {
 
 static const struct key server[] = {
     {.name = "address", .type = KEY_CUSTOM, .help = "where it is", .custom = load_server_address,
-     WANTS("ADDRESS:PORT, [IPV6]:PORT or unix:/path")},
+     WANTS("ADDRESS:PORT, [IPV6]:PORT, NAME:PORT or unix:/path")},
     {.name = "weight", .type = KEY_INT, .offset = offsetof(struct server, weight), .def = "1",
      .help = "its share of the requests", .min = 1, .max = 1000},
+    {.name = "max_connections", .type = KEY_INT, .offset = offsetof(struct server, max_connections), .def = "0",
+     .help = "requests at once, over all workers; 0: any", .max = 1 << 20},
+    {.name = "slow_start", .type = KEY_DURATION, .offset = offsetof(struct server, slow_start), .def = "0",
+     .help = "how long its share grows once it has come back", .max = YEAR},
+    {.name = "backup", .type = KEY_BOOL, .offset = offsetof(struct server, backup), .def = "false",
+     .help = "true: asked only while no other server is up"},
+    {0},
+};
+
+static const struct key queue[] = {
+    {.name = "size", .type = KEY_INT, .offset = offsetof(struct waiting, size), .def = "100",
+     .help = "requests that wait at once, over all workers; 0: none does", .max = 1 << 20},
+    {.name = "timeout", .type = KEY_DURATION, .offset = offsetof(struct waiting, timeout), .def = "1s",
+     .help = "then: 503", .min = 1, .max = YEAR},
+    {0},
+};
+
+static const struct key checks[] = {
+    {.name = "http", .type = KEY_CUSTOM, .offset = offsetof(struct checks, http), .def = "",
+     .help = "the target of a GET whose status is looked at", .custom = load_check_target,
+     WANTS("a path, with a query or without")},
+    {.name = "tcp", .type = KEY_BOOL, .offset = offsetof(struct checks, tcp), .def = "false",
+     .help = "true: to connect is enough"},
+    {.name = "host", .type = KEY_CUSTOM, .offset = offsetof(struct checks, host), .def = "",
+     .help = "Host of the check; default the server, as written", .custom = load_check_host, WANTS("a host")},
+    {.name = "interval", .type = KEY_DURATION, .offset = offsetof(struct checks, interval), .def = "2s",
+     .help = "between two checks of a server", .min = 50, .max = YEAR},
+    {.name = "timeout", .type = KEY_DURATION, .offset = offsetof(struct checks, timeout), .def = "1s",
+     .help = "for a whole check", .min = 10, .max = YEAR},
+    {.name = "rise", .type = KEY_INT, .offset = offsetof(struct checks, rise), .def = "2",
+     .help = "good checks in a row until it is up", .min = 1, .max = 1000},
+    {.name = "fall", .type = KEY_INT, .offset = offsetof(struct checks, fall), .def = "3",
+     .help = "bad checks in a row until it is down", .min = 1, .max = 1000},
+    {.name = "expect", .type = KEY_CUSTOM, .offset = offsetof(struct checks, expect), .def = "200-399",
+     .help = "the status of a good check", .custom = load_expect, WANTS("a status or a range as 200-399, or a list of them")},
+    {0},
+};
+
+static const struct key ejection[] = {
+    {.name = "failures", .type = KEY_INT, .offset = offsetof(struct ejection, failures), .def = "3",
+     .help = "in a row within `window`: connect, reset, timeout, malformed; 0: never", .max = 1000000},
+    {.name = "window", .type = KEY_DURATION, .offset = offsetof(struct ejection, window), .def = "10s",
+     .help = "in which they count", .min = 1, .max = YEAR},
+    {.name = "for", .type = KEY_DURATION, .offset = offsetof(struct ejection, time), .def = "10s",
+     .help = "how long it gets no requests; doubling each time, up to 5m", .min = 1, .max = YEAR},
+    {.name = "max_ejected", .type = KEY_PERCENT, .offset = offsetof(struct ejection, max_ejected), .def = "50%",
+     .help = "of the servers at most; never the last one", .max = 100},
+    {0},
+};
+
+static const struct key retries[] = {
+    {.name = "attempts", .type = KEY_INT, .offset = offsetof(struct retries, attempts), .def = "1",
+     .help = "on top of the first; 0: none", .max = RETRIES_MOST},
+    {.name = "on", .type = KEY_CUSTOM, .offset = offsetof(struct retries, on),
+     .def = "[connect, reset, timeout, 502, 503, 504]", .help = "after which failures", .custom = load_retry_on,
+     WANTS("a list of connect, reset, timeout, 502, 503 and 504")},
+    {.name = "budget", .type = KEY_PERCENT, .offset = offsetof(struct retries, budget), .def = "20%",
+     .help = "of the upstream's requests of the last 10 s, at least 3", .max = 100},
     {0},
 };
 
 static const struct key upstream[] = {
     {.name = "servers", .type = KEY_LIST, .offset = offsetof(struct upstream, servers), .help = "who answers",
-     .keys = server, .size = sizeof(struct server)},
+     .keys = server, .size = sizeof(struct server), .line = offsetof(struct server, line) + 1},
     {.name = "balance", .type = KEY_CHOICE, .offset = offsetof(struct upstream, balance), .def = "round_robin",
-     .help = "which server gets a request", .words = (const char *const[]){"round_robin", NULL}},
+     .help = "which server gets a request",
+     .words = (const char *const[]){"round_robin", "least_conn", "random_two", "ip_hash", "hash", NULL}},
+    {.name = "hash_key", .type = KEY_TEMPLATE, .offset = offsetof(struct upstream, hash_key), .def = "",
+     .help = "by what hash chooses"},
+    {.name = "hash_balance", .type = KEY_CUSTOM, .offset = offsetof(struct upstream, hash_balance), .def = "off",
+     .help = "the most requests at once of a server, as a multiple of the mean, before ip_hash and hash go on to "
+             "the next", .custom = load_hash_balance, WANTS("a number from 1 to 100 as 1.25, or off")},
+    {.name = "queue", .type = KEY_SECTION, .offset = offsetof(struct upstream, queue), .def = "{}",
+     .help = "requests that wait while every server is at max_connections", .keys = queue, .off = true},
+    {.name = "health", .type = KEY_SECTION, .offset = offsetof(struct upstream, health), .def = "",
+     .help = "active checks", .keys = checks, .off = true},
+    {.name = "eject", .type = KEY_SECTION, .offset = offsetof(struct upstream, eject), .def = "{}",
+     .help = "servers that fail requests get none for a while", .keys = ejection, .off = true},
+    {.name = "retry", .type = KEY_SECTION, .offset = offsetof(struct upstream, retry), .def = "{}",
+     .help = "what one server failed is sent to another", .keys = retries, .off = true},
     {.name = "keepalive", .type = KEY_INT, .offset = offsetof(struct upstream, keepalive), .def = "64",
      .help = "idle connections kept, a server and worker", .max = 65536},
     {.name = "keepalive_timeout", .type = KEY_DURATION, .offset = offsetof(struct upstream, keepalive_timeout),
@@ -104,6 +180,12 @@ static const struct key match[] = {
      .help = "the request's method", .custom = load_methods, WANTS("a list of methods")},
     {.name = "scheme", .type = KEY_CHOICE, .offset = offsetof(struct match, scheme), .def = "",
      .help = "as $scheme says", .words = (const char *const[]){"", "http", "https", NULL}},
+    {.name = "headers", .type = KEY_CUSTOM, .offset = offsetof(struct match, headers), .def = "",
+     .help = "fields of the request", .custom = load_conditions, WANTS("a mapping of names to values or ~regex")},
+    {.name = "query", .type = KEY_CUSTOM, .offset = offsetof(struct match, query), .def = "",
+     .help = "parameters of the query", .custom = load_conditions, WANTS("a mapping of names to values or ~regex")},
+    {.name = "cookies", .type = KEY_CUSTOM, .offset = offsetof(struct match, cookies), .def = "",
+     .help = "cookies of the request", .custom = load_conditions, WANTS("a mapping of names to values or ~regex")},
     {0},
 };
 
@@ -153,6 +235,12 @@ const struct key keys_top[] = {
      .levels = KEY_TOP, .max = YEAR},
     {.name = "drain_tunnels", .type = KEY_DURATION, .offset = offsetof(struct conf, drain_tunnels),
      .def = "5m", .help = "and ends upgraded connections after this", .levels = KEY_TOP, .max = YEAR},
+    {.name = "rate_limit_memory", .type = KEY_SIZE, .offset = offsetof(struct conf, rate_limit_memory), .def = "16m",
+     .help = "the table behind every rate_limit; another size waits for a restart", .levels = KEY_TOP, .min = 64 * KIB,
+     .max = 64 * 1024 * MIB},
+    {.name = "resolver", .type = KEY_CUSTOM, .offset = offsetof(struct conf, resolver), .def = "",
+     .help = "name servers for the names of servers; default those of the system", .levels = KEY_TOP,
+     .custom = load_resolver, WANTS("a list of ADDRESS, ADDRESS:PORT or [IPV6]:PORT")},
     {.name = "trusted_proxies", .type = KEY_NETWORKS, .offset = offsetof(struct conf, trusted_proxies),
      .def = "[]", .help = "whose X-Forwarded-*, Forwarded and PROXY header are believed", .levels = KEY_TOP},
     {.name = "listen", .type = KEY_LIST, .offset = offsetof(struct conf, listeners), .help = "where clients connect",
@@ -182,6 +270,9 @@ static const char *const words[] = {
     [KEY_DURATION] = "a duration",
     [KEY_STRING] = "a string",
     [KEY_FILE] = "an absolute path, or off",
+    [KEY_PERCENT] = "a percentage as 20%",
+    [KEY_RATE] = "a rate as 10/s, 600/m or 5000/h",
+    [KEY_EDITS] = "a mapping of field names to strings ($), ~, {add: ($)} or {default: ($)}",
     [KEY_LOG] = "an absolute path, stderr or syslog",
     [KEY_TEMPLATE] = "a string ($)",
     [KEY_TEMPLATES] = "a mapping of names to strings ($)",

@@ -85,6 +85,14 @@ load_methods(struct loader *l, const struct key *k, const struct node *n, void *
     return 0;
 }
 
+int
+load_conditions(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    (void)at;
+    load_error(l, n, "`%s`: not yet", k->name);
+    return -1;
+}
+
 static struct str
 append(struct str text, const char *mark, struct str more, const char *end, struct arena *a)
 {

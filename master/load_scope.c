@@ -102,7 +102,8 @@ ready_error(struct ready *ready, const char *fmt, ...)
 static void *
 make_ready(struct loader *l, const struct module *m, const struct node *n, const void *raw)
 {
-    struct readying r = {{.arena = l->arena, .error = ready_error, .groups = l->groups}, l, m, n};
+    struct readying r = {{.arena = l->arena, .error = ready_error, .groups = l->groups, .place = l->place, .line = n->line},
+                         l, m, n};
     void *conf = memcpy(arena_alloc(l->arena, m->conf_size), raw, m->conf_size);
 
     if (m->ready != NULL)
@@ -154,7 +155,7 @@ compile_hooks(struct loader *l, struct scope *scope)
 
         for (size_t i = 0; i < most; i++)
             if (scope->conf[i] != NULL && modules[i]->hook[phase] != NULL)
-                v[n++] = (struct hook){modules[i]->hook[phase], scope->conf[i]};
+                v[n++] = (struct hook){modules[i]->hook[phase], scope->conf[i], modules[i]};
         scope->hooks[phase] = (struct hooks){v, n};
     }
 }

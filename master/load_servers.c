@@ -19,11 +19,8 @@ read_address(struct loader *l, const struct key *k, const struct node *n, struct
         return false;
     }
     *text = arena_copy(l->arena, n->text);
-    if (addr_is_name(*text))
-        load_error(l, n, "`%.*s` has a name; only addresses can stand here: ADDRESS:PORT, [IPV6]:PORT or unix:/path",
-                   STR_ARG(shown));
-    else if (addr_parse(address, *text, &why) != 0)
-        load_error(l, n, "`%.*s`: %s; an address is ADDRESS:PORT, [IPV6]:PORT or unix:/path", STR_ARG(shown), why);
+    if (addr_parse(address, *text, &why) != 0)
+        load_error(l, n, "`%.*s`: %s; it is %s", STR_ARG(shown), why, k->words[0]);
     else if (addr_to_sockaddr(address, &ss) == 0)
         load_error(l, n, "`%.*s`: the path is too long for a socket", STR_ARG(shown));
     else
@@ -34,9 +31,33 @@ read_address(struct loader *l, const struct key *k, const struct node *n, struct
 int
 load_listen_address(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
+    struct str shown = load_show(l, n->text);
     struct listener *listener = at;
 
+    if (n->kind == NODE_SCALAR && addr_is_name(n->text)) {
+        load_error(l, n, "`%.*s` has a name; only addresses can stand here: %s", STR_ARG(shown), k->words[0]);
+        return -1;
+    }
     return read_address(l, k, n, &listener->address, &listener->text) ? 0 : -1;
+}
+
+/* A name, to be resolved at run time. addr_is_name has seen that there is a port. */
+static int
+read_name(struct loader *l, const struct node *n, struct server *server)
+{
+    const char *colon = memrchr(n->text.p, ':', n->text.n);
+    size_t length = (size_t)(colon - n->text.p);
+    char *name = arena_cstr(l->arena, (struct str){n->text.p, length});
+
+    for (size_t i = 0; i < length; i++)
+        if (name[i] >= 'A' && name[i] <= 'Z')
+            name[i] |= 0x20;
+    if (length > 1 && name[length - 1] == '.')
+        length--;
+    server->name = (struct str){name, length};
+    server->port = (uint16_t)str_decimal((struct str){colon + 1, n->text.n - (size_t)(colon - n->text.p) - 1});
+    server->text = arena_copy(l->arena, n->text);
+    return 0;
 }
 
 int
@@ -44,6 +65,8 @@ load_server_address(struct loader *l, const struct key *k, const struct node *n,
 {
     struct server *server = at;
 
+    if (n->kind == NODE_SCALAR && addr_is_name(n->text))
+        return read_name(l, n, server);
     return read_address(l, k, n, &server->address, &server->text) ? 0 : -1;
 }
 
@@ -123,6 +146,9 @@ check_servers(struct loader *l, struct upstream *u, const struct node *servers)
         s->index = (unsigned)i;
         if (s->address.ip.family != 0)
             v[n++] = (struct named){addr_text(&s->address, l->scratch), part_of(yaml_item(servers, i), "address")};
+        else if (s->name.n > 0)
+            v[n++] = (struct named){arena_printf(l->scratch, "%.*s:%u", STR_ARG(s->name), s->port),
+                                    part_of(yaml_item(servers, i), "address")};
     }
     load_twins(l, v, n, "server", "");
     free(v);
@@ -139,6 +165,8 @@ load_check_upstreams(struct loader *l, const struct node *upstreams)
         u->index = (unsigned)i;
         u->first_server = (unsigned)conf->server_count;
         conf->server_count += u->server_count;
+        u->line = upstreams->keys[i]->line;
         check_servers(l, u, yaml_get(upstreams->items[i], "servers"));
+        load_check_upstream(l, u, upstreams->items[i]);
     }
 }

@@ -112,6 +112,7 @@ check_answers(struct loader *l, const struct node *n)
 static void
 load_route(struct loader *l, const struct node *n, struct route *r)
 {
+    struct str site = l->place;
     size_t errors = l->errors;
     struct given *given;
     bool *taken;
@@ -125,11 +126,13 @@ load_route(struct loader *l, const struct node *n, struct route *r)
     taken = arena_zalloc(l->scratch, n->n * sizeof(*taken));
     given = load_claim(l, keys_route, n, taken);
     load_fill(l, keys_route, given, n, r, KEY_ROUTE, true);
-    l->groups = r->match.regex;
-    load_scope(l, keys_route, n, taken, &r->scope, &l->site, KEY_ROUTE);
-    l->groups = NULL;
     if (r->name.n == 0)
         r->name = load_match_text(&r->match, l->arena);
+    l->groups = r->match.regex;
+    l->place = arena_printf(l->arena, "%.*s\n%.*s", STR_ARG(site), STR_ARG(r->name));
+    load_scope(l, keys_route, n, taken, &r->scope, &l->site, KEY_ROUTE);
+    l->place = site;
+    l->groups = NULL;
     if (l->errors == errors)
         check_answers(l, n);
 }
@@ -188,6 +191,17 @@ load_routes(struct loader *l, const struct key *k, const struct node *n, void *a
     return 0;
 }
 
+/* A site is known by its first host, and by its listeners where it says so: one host may be two sites. */
+static struct str
+place_of(struct loader *l, const struct node *n)
+{
+    const struct node *hosts = yaml_get(n, "hosts"), *listen = yaml_get(n, "listen");
+    struct str host = hosts != NULL && yaml_count(hosts) > 0 ? yaml_item(hosts, 0)->text : STR_NONE;
+    struct str on = listen != NULL && yaml_count(listen) > 0 ? yaml_item(listen, 0)->text : STR_NONE;
+
+    return arena_printf(l->arena, "%.*s %.*s", STR_ARG(host), STR_ARG(on));
+}
+
 /* Its policies come first: its routes start from them. */
 static void
 load_site(struct loader *l, const struct node *n, struct site *s)
@@ -202,9 +216,11 @@ load_site(struct loader *l, const struct node *n, struct site *s)
     }
     taken = arena_zalloc(l->scratch, n->n * sizeof(*taken));
     given = load_claim(l, keys_site, n, taken);
+    l->place = place_of(l, n);
     l->site = load_scope(l, keys_site, n, taken, &s->scope, &l->top, KEY_SITE);
     l->in_site = s;
     load_fill(l, keys_site, given, n, s, KEY_SITE, true);
+    l->place = STR_NONE;
     if (s->hosts.n > 0)
         s->name = s->hosts.v[0];
 }

@@ -6,6 +6,7 @@
 
 #include "master/loader.h"
 #include "master/values.h"
+#include "worker/field.h"
 
 /* What a 64-bit number of bytes or milliseconds may be at most where the table says nothing. */
 #define NUMBER_MOST (INT64_C(1) << 50)
@@ -83,6 +84,28 @@ read_choice(struct loader *l, const struct key *k, const struct node *n, void *a
             return;
         }
     load_wrong(l, k, n);
+}
+
+static void
+read_percent(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    int64_t value;
+
+    if (!values_percent(n->text, &value) || !in_bounds(l, k, n, value))
+        load_wrong(l, k, n);
+    else
+        *(int64_t *)at = value;
+}
+
+static void
+read_rate(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct rate rate;
+
+    if (!values_rate(n->text, &rate))
+        load_wrong(l, k, n);
+    else
+        *(struct rate *)at = rate;
 }
 
 static void
@@ -222,6 +245,73 @@ read_templates(struct loader *l, const struct key *k, const struct node *n, void
     }
 }
 
+/* {add: "..."} or {default: "..."}. */
+static const struct node *
+edit_mapping(struct loader *l, const struct key *k, const struct node *n, struct edit *e)
+{
+    struct str name = load_show(l, e->name);
+
+    if (n->n == 1 && n->items[0]->kind == NODE_SCALAR) {
+        e->kind = str_eq(n->keys[0]->text, STR("add")) ? EDIT_ADD : EDIT_DEFAULT;
+        if (e->kind == EDIT_ADD || str_eq(n->keys[0]->text, STR("default")))
+            return n->items[0];
+    }
+    load_error(l, n, "`%s`: `%.*s` wants a string, ~, {add: ...} or {default: ...}", k->name, STR_ARG(name));
+    return NULL;
+}
+
+static bool
+read_edit(struct loader *l, const struct key *k, const struct node *key, const struct node *n, struct edit *e)
+{
+    struct str name = load_show(l, key->text);
+
+    *e = (struct edit){.name = arena_copy(l->arena, key->text), .kind = EDIT_SET, .line = key->line};
+    if (!field_is_token(key->text)) {
+        load_error(l, key, "`%s`: `%.*s` is no header name", k->name, STR_ARG(name));
+        return false;
+    }
+    if (n->kind == NODE_NULL) {
+        e->kind = EDIT_REMOVE;
+        return true;
+    }
+    if (n->kind == NODE_MAP)
+        n = edit_mapping(l, k, n, e);
+    else if (n->kind == NODE_LIST)
+        n = edit_mapping(l, k, n, e), n = NULL;
+    return n != NULL && (e->value = compile_template(l, k->name, n)) != NULL;
+}
+
+/* Names are the same whatever their case; first: of the level that is read. */
+static void
+put_edit(struct loader *l, const struct key *k, const struct node *key, struct edits *edits, size_t first,
+         const struct edit *e)
+{
+    struct str name = load_show(l, e->name);
+    size_t i = 0;
+
+    while (i < edits->n && !str_ieq(edits->v[i].name, e->name))
+        i++;
+    if (i == edits->n)
+        edits->n++;
+    else if (i >= first)
+        load_error(l, key, "`%s`: `%.*s` stands there twice", k->name, STR_ARG(name));
+    edits->v[i] = *e;
+}
+
+static void
+read_edits(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct edits *edits = at, outer = *edits;
+    struct edit e;
+
+    edits->v = arena_zalloc(l->arena, (outer.n + n->n + 1) * sizeof(*edits->v));
+    if (outer.n > 0)
+        memcpy(edits->v, outer.v, outer.n * sizeof(*edits->v));
+    for (size_t i = 0; i < n->n; i++)
+        if (read_edit(l, k, n->keys[i], n->items[i], &e))
+            put_edit(l, k, n->keys[i], edits, outer.n, &e);
+}
+
 bool
 load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list)
 {
@@ -256,7 +346,7 @@ read_strings(struct loader *l, const struct key *k, const struct node *n, void *
 static void
 read_networks(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
-    struct cidr_list networks = {0};
+    struct cidr_list networks = {0}, outer = *(struct cidr_list *)at;
     struct str_list list;
 
     if (!load_strings(l, k, n, &list))
@@ -268,24 +358,31 @@ read_networks(struct loader *l, const struct key *k, const struct node *n, void 
 
         if (list.v[i].n == 0)
             continue;
-        if (str_eq(list.v[i], STR("unix:")))
+        if (str_eq(list.v[i], STR("unix:"))) {
             networks.unix_peers = true;
-        else if (cidr_parse(&networks.v[networks.n], list.v[i], &why) == 0)
-            networks.n++;
-        else
+            networks.unix_line = yaml_item(n, i)->line;
+        } else if (cidr_parse(&networks.v[networks.n], list.v[i], &why) == 0) {
+            networks.v[networks.n++].line = yaml_item(n, i)->line;
+        } else {
             load_error(l, yaml_item(n, i), "`%s`: `%.*s`: %s", k->name, STR_ARG(text), why);
+        }
     }
+    if (k->adds && (outer.n > 0 || outer.unix_peers))
+        networks.outer = memcpy(arena_alloc(l->arena, sizeof(outer)), &outer, sizeof(outer));
+    cidr_list_seal(&networks, l->arena);
     *(struct cidr_list *)at = networks;
 }
 
 /* A scalar stands for a mapping that has but the first key. */
 static void
-read_element(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level)
+read_element(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
 {
     struct given *given;
 
+    if (k->line != 0)
+        *(int *)(void *)((char *)at + k->line - 1) = n->line;
     if (n->kind == NODE_MAP) {
-        load_section(l, k->keys, n, at, level, true);
+        load_section(l, k->keys, n, at, level, fresh);
     } else if (n->kind == NODE_SCALAR) {
         given = arena_zalloc(l->scratch, load_count(k->keys) * sizeof(*given));
         given[0] = (struct given){n, n};
@@ -296,16 +393,21 @@ read_element(struct loader *l, const struct key *k, const struct node *n, void *
 }
 
 static void
-read_list(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level)
+read_list(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
 {
-    struct key_array list = {.n = yaml_count(n)};
+    struct key_array list = {.n = yaml_count(n)}, outer;
+    bool laid_over;
 
+    memcpy(&outer, at, sizeof(outer));
+    laid_over = !fresh && n->kind == NODE_MAP && outer.n == 1;
     if (list.n == 0)
         load_error(l, n, "`%s` is an empty list", k->name);
     list.v = arena_zalloc(l->arena, (list.n + 1) * k->size);
+    if (laid_over)
+        memcpy(list.v, outer.v, k->size);
     memcpy(at, &list, sizeof(list));
     for (size_t i = 0; i < list.n; i++)
-        read_element(l, k, yaml_item(n, i), (char *)list.v + i * k->size, level);
+        read_element(l, k, yaml_item(n, i), (char *)list.v + i * k->size, level, !laid_over);
 }
 
 static void
@@ -341,14 +443,16 @@ static reader *const scalars[] = {
     [KEY_BOOL] = read_bool,         [KEY_INT] = read_number,        [KEY_SIZE] = read_number,
     [KEY_DURATION] = read_number,   [KEY_STRING] = read_string,     [KEY_FILE] = read_file,
     [KEY_LOG] = read_log,           [KEY_CHOICE] = read_choice,     [KEY_TEMPLATE] = read_template,
-    [KEY_REGEX] = read_regex,
+    [KEY_REGEX] = read_regex,       [KEY_PERCENT] = read_percent,   [KEY_RATE] = read_rate,
 };
 
 void
 load_value(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
 {
-    bool map = k->type == KEY_SECTION || k->type == KEY_NAMED || k->type == KEY_TEMPLATES;
+    bool map = k->type == KEY_SECTION || k->type == KEY_NAMED || k->type == KEY_TEMPLATES || k->type == KEY_EDITS;
 
+    if (k->off && n->kind == NODE_SCALAR && str_eq(n->text, STR("off")))
+        return;
     if (n->kind == NODE_NULL || (map && n->kind != NODE_MAP))
         load_wrong(l, k, n);
     else if (k->type < sizeof(scalars) / sizeof(scalars[0]) && scalars[k->type] != NULL) {
@@ -356,6 +460,8 @@ load_value(struct loader *l, const struct key *k, const struct node *n, void *at
             scalars[k->type](l, k, n, at);
     } else if (k->type == KEY_TEMPLATES)
         read_templates(l, k, n, at);
+    else if (k->type == KEY_EDITS)
+        read_edits(l, k, n, at);
     else if (k->type == KEY_STRINGS)
         read_strings(l, k, n, at);
     else if (k->type == KEY_NETWORKS)
@@ -363,7 +469,7 @@ load_value(struct loader *l, const struct key *k, const struct node *n, void *at
     else if (k->type == KEY_SECTION)
         read_section(l, k, n, at, level, fresh);
     else if (k->type == KEY_LIST)
-        read_list(l, k, n, at, level);
+        read_list(l, k, n, at, level, fresh);
     else if (k->type == KEY_NAMED)
         read_named(l, k, n, at, level);
     else

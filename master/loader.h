@@ -26,6 +26,7 @@ struct loader {
     struct layer top;
     struct layer site;          /* of the site that is read */
     struct site *in_site;
+    struct str place;           /* of what is read, by name: see struct ready */
 
     struct remark *remarks;
     size_t remark_count, remark_cap;
@@ -95,6 +96,18 @@ int load_path(struct loader *l, const struct key *k, const struct node *n, void 
 int load_prefix(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_methods(struct loader *l, const struct key *k, const struct node *n, void *at);
 struct str load_match_text(const struct match *m, struct arena *a);
+
+/* load_match.c */
+int load_conditions(struct loader *l, const struct key *k, const struct node *n, void *at);
+
+/* load_upstream.c: how an upstream treats its servers. */
+int load_check_target(struct loader *l, const struct key *k, const struct node *n, void *at);
+int load_check_host(struct loader *l, const struct key *k, const struct node *n, void *at);
+int load_expect(struct loader *l, const struct key *k, const struct node *n, void *at);
+int load_retry_on(struct loader *l, const struct key *k, const struct node *n, void *at);
+int load_hash_balance(struct loader *l, const struct key *k, const struct node *n, void *at);
+int load_resolver(struct loader *l, const struct key *k, const struct node *n, void *at);
+void load_check_upstream(struct loader *l, struct upstream *u, const struct node *n);
 
 /* load_servers.c: what has an address. */
 int load_listen_address(struct loader *l, const struct key *k, const struct node *n, void *at);

@@ -95,6 +95,31 @@ values_duration(struct str text, int64_t *value)
     return read_unit(text, durations, COUNT(durations), value);
 }
 
+bool
+values_percent(struct str text, int64_t *value)
+{
+    if (text.n < 2 || text.p[text.n - 1] != '%')
+        return false;
+    return read_decimal((struct str){text.p, text.n - 1}, value) && *value <= 1000;
+}
+
+bool
+values_rate(struct str text, struct rate *value)
+{
+    static const struct unit units[] = {UNIT("/s", 1000), UNIT("/m", 60000), UNIT("/h", 3600000)};
+    size_t n = digits(text);
+    struct str unit = {text.p + n, text.n - n};
+
+    if (!read_decimal((struct str){text.p, n}, &value->count) || value->count < 1 || value->count > 1000000000)
+        return false;
+    for (size_t i = 0; i < COUNT(units); i++)
+        if (str_eq(unit, units[i].name)) {
+            value->per_ms = units[i].factor;
+            return true;
+        }
+    return false;
+}
+
 static struct str
 write_unit(int64_t value, const struct unit *units, struct arena *a)
 {

@@ -19,6 +19,7 @@
 
 struct limits {
     int64_t connections;
+    int64_t connections_per_ip; /* over all workers; 0: any */
     size_t request_line;
     size_t request_header;
     size_t request_headers;
@@ -73,30 +74,97 @@ struct listener {
     struct site_table *sites;   /* which site a host gets here; see worker/route.h */
 };
 
+/* As written. At run time it has one endpoint for each of its addresses (worker/upstream/upstream.h). */
 struct server {
-    struct addr address;
+    struct addr address;        /* ip.family 0: it is given by name */
+    struct str name;            /* lower case, without the port; empty: it is given by address */
+    uint16_t port;              /* of a name */
     struct str text;
     int64_t weight;
+    int64_t max_connections;    /* requests at once, over all workers; 0: any */
+    int64_t slow_start;
+    bool backup;
     struct upstream *upstream;
     unsigned index;             /* within its upstream */
     unsigned series;
+    int line;
 };
 
-enum { BALANCE_ROUND_ROBIN };
+/* Each is a file in worker/upstream/ and a line in balance.c, in this order. */
+enum { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONN, BALANCE_RANDOM_TWO, BALANCE_IP_HASH, BALANCE_HASH };
+
+struct status_ranges {
+    struct {
+        int from, to;
+    } *v;
+    size_t n;
+};
+
+/* Active checks of an upstream: `health`. interval 0: none. */
+struct checks {
+    struct str http;            /* the target; empty: TCP */
+    bool tcp;
+    struct str host;            /* empty: the server's text */
+    int64_t interval;
+    int64_t timeout;
+    int64_t rise;
+    int64_t fall;
+    struct status_ranges expect;
+};
+
+/* Passive ones: `eject`. failures 0: none. */
+struct ejection {
+    int64_t failures;
+    int64_t window;
+    int64_t time;
+    int64_t max_ejected;        /* percent */
+};
+
+enum retry_on { RETRY_CONNECT = 1, RETRY_RESET = 2, RETRY_TIMEOUT = 4, RETRY_502 = 8, RETRY_503 = 16, RETRY_504 = 32 };
+
+struct retries {
+    int64_t attempts;           /* on top of the first */
+    unsigned on;                /* enum retry_on, or-ed */
+    int64_t budget;             /* percent */
+};
+
+struct waiting {                /* `queue` */
+    int64_t size;               /* over all workers */
+    int64_t timeout;
+};
 
 struct upstream {
     struct str name;
     struct server *servers;
     size_t server_count;
     int balance;
+    struct template *hash_key;  /* NULL: not balance hash */
+    int64_t hash_balance;       /* thousandths of the mean that a server may have at once; 0: any */
+    struct waiting queue;
+    struct checks health;
+    struct ejection eject;
+    struct retries retry;
     int64_t keepalive;
     int64_t keepalive_timeout;
     unsigned index;
     unsigned first_server;      /* number of the first of its servers among all servers of the file */
     unsigned series;
+    int line;
 };
 
 enum { SCHEME_ANY, SCHEME_HTTP, SCHEME_HTTPS };
+
+/* Of a header, a parameter of the query or a cookie. */
+struct condition {
+    struct str name;
+    struct str value;           /* where regex is NULL */
+    const struct regex *regex;
+};
+
+struct conditions {
+    struct condition *v;
+    size_t n;
+};
 
 struct match {
     struct str path;            /* p NULL: no such condition */
@@ -104,6 +172,9 @@ struct match {
     const struct regex *regex;
     struct str_list methods;    /* n 0: any */
     int scheme;
+    struct conditions headers;
+    struct conditions query;
+    struct conditions cookies;
 };
 
 struct route {
@@ -147,6 +218,8 @@ struct conf {
     size_t log_count;
 
     struct cidr_list trusted_proxies;
+    size_t rate_limit_memory;
+    struct str_list resolver;   /* ADDRESS:PORT of name servers; n 0: those of the system */
     struct scope scope;
     struct listener *listeners;
     size_t listener_count;

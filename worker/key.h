@@ -6,6 +6,7 @@
 #ifndef WEIR_KEY_H
 #define WEIR_KEY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,15 +22,20 @@ enum key_type {
     KEY_STRING,                 /* struct str */
     KEY_FILE,                   /* struct str: an absolute path; `off` leaves it empty */
     KEY_LOG,                    /* unsigned: index into conf.logs. A path, stderr, or syslog */
+    KEY_PERCENT,                /* int64_t: 20% */
+    KEY_RATE,                   /* struct rate: 10/s 600/m 5000/h */
     KEY_CHOICE,                 /* int: index into words */
     KEY_TEMPLATE,               /* struct template *: a string ($) */
     KEY_TEMPLATES,              /* struct template_map: name: string ($) */
+    KEY_EDITS,                  /* struct edits: a mapping of field names to what becomes of them, laid over the
+                                   outer level's by name: a string ($), ~, {add: ($)} or {default: ($)} */
     KEY_STRINGS,                /* struct str_list; a single value is a list of one */
     KEY_NETWORKS,               /* struct cidr_list; a single value is a list of one */
     KEY_REGEX,                  /* struct regex * */
     KEY_SECTION,                /* a mapping by `keys`, whose offsets are from this key's offset */
     KEY_LIST,                   /* struct key_array of structs of `size` bytes, each by `keys`. A scalar
-                                   element is the element's first key */
+                                   element is the element's first key, a single element a list of one; a
+                                   mapping is laid over an outer level's list of one */
     KEY_NAMED,                  /* struct key_array: a mapping of names to structs; the name is written
                                    as the struct's first member, a struct str */
     KEY_CUSTOM,                 /* `custom` of the loader reads it: core keys with a grammar of their own */
@@ -59,6 +65,9 @@ struct key {
                                    written. KEY_CUSTOM: the first says what the key wants */
     const struct key *keys;     /* section, list, named: ends with a name of NULL */
     size_t size;                /* list, named: of an element */
+    size_t line;                /* list, named: offset + 1 of an int in the element, for its line in the file */
+    bool adds;                  /* networks: an inner level's list is added to the outer's, not put in its place */
+    bool off;                   /* section that is no policy: `off` leaves it all zero */
     int (*custom)(struct loader *l, const struct key *k, const struct node *n, void *at);
 };
 
@@ -73,6 +82,25 @@ struct str_list {
 };
 
 struct template;
+
+struct rate {
+    int64_t count;
+    int64_t per_ms;             /* 1000, 60,000 or 3,600,000 */
+};
+
+enum edit_kind { EDIT_SET, EDIT_REMOVE, EDIT_ADD, EDIT_DEFAULT };
+
+struct edit {
+    struct str name;            /* a token, as written; no two are the same but for case */
+    enum edit_kind kind;
+    struct template *value;     /* NULL: EDIT_REMOVE */
+    int line;
+};
+
+struct edits {
+    struct edit *v;
+    size_t n;
+};
 
 struct template_map {
     struct {

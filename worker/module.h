@@ -21,6 +21,7 @@ enum phase {
     PHASE_REWRITE,
     PHASE_GUARD,
     PHASE_LOOKUP,
+    PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream */
     PHASE_EDIT,
     PHASE_LOG,
     PHASES,
@@ -41,6 +42,8 @@ struct ready {
     struct arena *arena;        /* lives as long as the configuration */
     void (*error)(struct ready *ready, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
     const struct regex *groups; /* the route's regex, or NULL */
+    struct str place;           /* where it is written, by name: the same after a reload that moves it */
+    int line;
 };
 
 struct module {
@@ -59,6 +62,7 @@ extern const struct module *const modules[];
 struct hook {
     module_hook *run;
     const void *conf;
+    const struct module *module;
 };
 
 struct hooks {

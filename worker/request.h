@@ -19,11 +19,14 @@
 #include "worker/host.h"
 #include "worker/uri.h"
 
+struct endpoint;
 struct front;
 struct source;
+struct trace;
 struct worker;
 
 #define LENGTH_UNKNOWN (-1)
+#define RETRIES_MOST 10         /* of upstreams' retry.attempts */
 
 enum method { METHOD_OTHER, METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_OPTIONS,
               METHOD_TRACE, METHOD_CONNECT, METHOD_PATCH };
@@ -82,6 +85,7 @@ struct request {
     struct captures *captures;  /* of the route's regex */
     struct fields forward;      /* the fields that go upstream (FETCH) */
     struct str path;            /* what goes upstream as path; p NULL: as weir.yaml says of the target */
+    struct str query;           /* what goes upstream as query, with its ?; only where path is set */
 
     /* the answer */
     int status;                 /* 0: none yet */
@@ -98,8 +102,12 @@ struct request {
     void *source_state;
     const struct upstream *upstream;
     const struct server *server;
+    struct endpoint *endpoint;  /* the address of it that has the request; NULL: none has, or no more */
     int upstream_status;
     unsigned tries;
+    uint64_t tried[RETRIES_MOST];   /* numbers of the endpoints that failed it */
+    unsigned tried_count;
+    bool interim_sent;          /* a 1xx of the origin went to the client */
 
     /* who sends it (front.h) */
     const struct front *front;
@@ -118,6 +126,7 @@ struct request {
     uint64_t bytes_sent;
     int64_t moved_ms;           /* when a byte last moved, either side: drain_timeout looks at it */
     struct request *next, **link;   /* all requests of the worker */
+    struct trace *trace;        /* weir -T: who is told what happens; NULL: nobody (trace.h) */
     struct deferred deferred;   /* how its memory goes (loop.h) */
 };
 

@@ -424,13 +424,26 @@ cidr_has(const struct cidr *c, const struct ip *ip)
     return c->ip.family == ip->family && same_prefix(c->ip.b, ip->b, c->bits);
 }
 
+void
+cidr_list_seal(struct cidr_list *l, struct arena *a)
+{
+    (void)l;
+    (void)a;
+}
+
+int
+cidr_list_line(const struct cidr_list *l, const struct ip *ip)
+{
+    if (ip->family != AF_INET && ip->family != AF_INET6)
+        return l->unix_peers ? l->unix_line : l->outer != NULL ? cidr_list_line(l->outer, ip) : -1;
+    for (size_t i = 0; i < l->n; i++)
+        if (cidr_has(&l->v[i], ip))
+            return l->v[i].line;
+    return l->outer != NULL ? cidr_list_line(l->outer, ip) : -1;
+}
+
 bool
 cidr_list_has(const struct cidr_list *l, const struct ip *ip)
 {
-    if (ip->family != AF_INET && ip->family != AF_INET6)
-        return l->unix_peers;
-    for (size_t i = 0; i < l->n; i++)
-        if (cidr_has(&l->v[i], ip))
-            return true;
-    return false;
+    return cidr_list_line(l, ip) >= 0;
 }

@@ -53,16 +53,28 @@ bool ip_equal(const struct ip *a, const struct ip *b);
 struct cidr {
     struct ip ip;
     uint8_t bits;
+    int line;                   /* in the file it was read from */
 };
 
 int cidr_parse(struct cidr *c, struct str text, const char **why);
 bool cidr_has(const struct cidr *c, const struct ip *ip);
 
+/*
+ * A set of networks. It is sealed once it is complete; then a lookup costs a walk down a radix tree,
+ * however many there are. `outer` is a sealed set that is part of this one.
+ */
 struct cidr_list {
     struct cidr *v;
     size_t n;
     bool unix_peers;            /* the list names "unix:": peers on unix sockets */
+    int unix_line;
+    struct radix *radix;
+    const struct cidr_list *outer;
 };
+
+void cidr_list_seal(struct cidr_list *l, struct arena *a);
+/* The line of the file on which the network stands that has the address (the longest, inner before outer); -1: none has. */
+int cidr_list_line(const struct cidr_list *l, const struct ip *ip);
 
 bool cidr_list_has(const struct cidr_list *l, const struct ip *ip);
 
