@@ -1,0 +1,75 @@
+/*
+ * Upstreams at run time: each has endpoints, one for each address of each of its servers. A server that is
+ * given by address has one for ever; one that is given by name has as many as its name resolves to, and
+ * they change when another answer is published in the health segment. Endpoints are the
+ * worker's own; whether one is up, and how many requests it has, is in shared memory (shm/health.h) and
+ * the same for all workers.
+ */
+#ifndef WEIR_UPSTREAM_H
+#define WEIR_UPSTREAM_H
+
+#include "shm/health.h"
+#include "worker/conf.h"
+
+struct origin;
+struct request;
+
+struct endpoint {
+    const struct server *server;
+    struct group *group;
+    struct addr address;
+    struct str text;            /* "10.0.0.1:80": lives as long as the endpoint */
+    uint64_t id;                /* of this process; never used twice */
+    uint64_t hash;              /* of text: the same in every worker and after a restart */
+    unsigned health;            /* its entry in the health segment; 0: it found no place */
+    int64_t credit;             /* round robin's */
+    bool gone;                  /* the name has this address no more: no new requests */
+    unsigned held;              /* connections and checks that point to it */
+    struct origin *newest, *oldest;     /* idle connections (h1/origin_conn.c) */
+    int64_t idle;
+};
+
+struct group {
+    const struct upstream *conf;
+    unsigned health;            /* the upstream's entry in the health segment; 0: none */
+    struct endpoint **v;        /* of all servers, in their order; backups at the end */
+    size_t n;
+    size_t primaries;           /* the first of v, that are no backups */
+    struct resolved *names;     /* of the servers that are given by name */
+    size_t name_count;
+    int64_t stamped_ms;
+    struct queue *queue;        /* queue.c's */
+};
+
+/* Worker, at its start, when worker.health is there. */
+void upstreams_init(const struct conf *conf);
+
+/* Once a second: says in shared memory what is in use, and looks for news of names. */
+void upstreams_tick(void);
+
+struct group *upstream_group(const struct upstream *u);
+
+/* All groups: upstreams_count() of them. */
+size_t upstreams_count(void);
+struct group *upstreams_at(size_t i);
+
+/* Brings v up to date with what is published of the group's names. Cheap where there is nothing new. */
+void group_refresh(struct group *g);
+
+/* An endpoint that somebody points to stays in memory. Releasing the last one of a gone endpoint frees it. */
+void endpoint_hold(struct endpoint *e);
+void endpoint_release(struct endpoint *e);
+
+/* NULL: it found no place. */
+struct health_server *endpoint_health(const struct endpoint *e);
+
+/* Neither down by checks nor ejected. */
+bool endpoint_is_up(const struct endpoint *e, uint64_t now_ms);
+
+/* It has come back: slow_start begins. */
+void endpoint_back(const struct endpoint *e, uint64_t now_ms);
+
+/* Thousandths of its weight that it is worth just now: 1000, less while slow_start lasts, never 0. */
+int64_t endpoint_share(const struct endpoint *e, uint64_t now_ms);
+
+#endif
