@@ -68,6 +68,22 @@ count_client_error(const struct listener *l, enum slots_error kind)
     slots_add(&worker_counters(l->series)->errors[kind], 1);
 }
 
+void
+count_denied(const struct request *r)
+{
+    slots_add(&worker.row->total.denied, 1);
+    if (r->route != NULL)
+        slots_add(&worker_counters(r->route->series)->denied, 1);
+}
+
+void
+count_rate_limited(const struct request *r)
+{
+    slots_add(&worker.row->total.rate_limited, 1);
+    if (r->route != NULL)
+        slots_add(&worker_counters(r->route->series)->rate_limited, 1);
+}
+
 /* What happens to a server counts for its upstream too. */
 static void
 add_both(const struct server *s, size_t member, uint64_t n)
@@ -101,6 +117,18 @@ void
 count_server_retry(const struct server *s)
 {
     ADD_BOTH(s, retries, 1);
+}
+
+void
+count_server_ejection(const struct server *s)
+{
+    ADD_BOTH(s, ejections, 1);
+}
+
+void
+count_queued(const struct upstream *u)
+{
+    slots_add(&worker_counters(u->series)->queued, 1);
 }
 
 void

@@ -23,10 +23,17 @@ void count_request(const struct request *r);
 /* Something a client did wrong, or that went wrong with it. */
 void count_client_error(const struct listener *l, enum slots_error kind);
 
+/* Refused by allow or deny, or by a rate_limit. */
+void count_denied(const struct request *r);
+void count_rate_limited(const struct request *r);
+
 void count_server_opened(const struct server *s);
 void count_server_closed(const struct server *s);
 void count_server_reused(const struct server *s);
 void count_server_retry(const struct server *s);
+void count_server_ejection(const struct server *s);
+/* A request stands in line for one of its servers. */
+void count_queued(const struct upstream *u);
 void count_server_error(const struct server *s, enum slots_error kind);
 void count_server_bytes(const struct server *s, uint64_t received, uint64_t sent);
 /* The server's part of a request is over: its status (0: none came), and how long it took. */

@@ -1,14 +1,17 @@
 /*
  * The FETCH phase. It alone decides when a server is taken: a body of known length up to 64 KiB is
- * read first, so that a slow client doesn't occupy one.
+ * read first, so that a slow client doesn't occupy one; where all are full the request stands in line.
  */
 #include "worker/fetch.h"
 
 #include "worker/answer.h"
-#include "worker/balance.h"
+#include "worker/base/clock.h"
 #include "worker/forwarded.h"
 #include "worker/h1/origin.h"
 #include "worker/hop.h"
+#include "worker/state.h"
+#include "worker/upstream/balance.h"
+#include "worker/upstream/queue.h"
 
 #define READ_FIRST (64 * 1024)
 
@@ -81,7 +84,7 @@ waits_for_content(const struct request *r)
 }
 
 int
-fetch_start(struct request *r)
+fetch_prepare(struct request *r)
 {
     int result;
 
@@ -94,8 +97,26 @@ fetch_start(struct request *r)
     if ((result = count_forwards(r)) != HOOK_NEXT)
         return result;
     r->upstream = r->route->proxy;
-    r->server = balance_choose(r->upstream);
     hop_upgrade(r);
     hop_forward(r);
-    return origin_start(r, r->server) ? HOOK_WAIT : 502;
+    return HOOK_NEXT;
+}
+
+/* A server's place was waited for, or is to be had, or has to be waited for. */
+int
+fetch_start(struct request *r)
+{
+    struct group *g = upstream_group(r->upstream);
+    struct endpoint *e = r->endpoint;
+    enum balance_result result = e != NULL ? BALANCE_CHOSEN : BALANCE_FULL;
+
+    if (e == NULL && !queue_waits(g))
+        result = balance_choose(g, r, &e);
+    if (result == BALANCE_FULL)
+        return queue_put(g, r) ? HOOK_WAIT : 503;
+    if (result == BALANCE_NONE)
+        return 503;
+    if (g->health != 0)
+        health_count_request(worker.health, g->health, worker.row_number, (uint64_t)clock_ms());
+    return origin_start(r, e) ? HOOK_WAIT : 502;
 }

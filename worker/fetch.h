@@ -7,8 +7,14 @@
 #include "worker/request.h"
 
 /*
- * HOOK_WAIT: a source has the request, or its content is still being read. HOOK_ANSWER: weir answers
- * (Max-Forwards). Else a status: 508 where it goes in circles, 502 where no server could be asked.
+ * Makes the request for the upstream: r->upstream and r->forward. HOOK_WAIT: its content is still being read.
+ * HOOK_ANSWER: weir answers (Max-Forwards). A status: 508 where it goes in circles.
+ */
+int fetch_prepare(struct request *r);
+
+/*
+ * Finds a server for it. HOOK_WAIT: a source has the request, or it stands in line for a server and will be resumed.
+ * Else a status: 503 where no server is up or too many stand in line, 502 where none could be asked.
  */
 int fetch_start(struct request *r);
 

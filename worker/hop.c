@@ -44,11 +44,13 @@ remove_named(struct fields *f, const struct fields *said)
     }
 }
 
-/* An HTTP/1.0 request without Host: the server's own address. */
+/* An HTTP/1.0 request without Host: the first server's own address. */
 static struct str
 server_host(const struct request *r)
 {
-    return r->server->address.ip.family == AF_UNIX ? STR("localhost") : r->server->text;
+    const struct server *s = &r->upstream->servers[0];
+
+    return s->address.ip.family == AF_UNIX ? STR("localhost") : s->text;
 }
 
 void

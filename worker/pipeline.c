@@ -73,6 +73,19 @@ route(struct request *r)
     return status != 0 ? status : read_content_limit(r);
 }
 
+/* Once for a request, though it may wait for its content before, and for a server after. */
+static int
+fetch(struct request *r)
+{
+    int result;
+
+    if (r->upstream == NULL) {
+        if ((result = fetch_prepare(r)) != HOOK_NEXT || (result = walk(r, PHASE_FORWARD)) != HOOK_NEXT)
+            return result;
+    }
+    return fetch_start(r);
+}
+
 static int
 step(struct request *r)
 {
@@ -88,7 +101,7 @@ step(struct request *r)
     case LOOKUP:
         return walk(r, PHASE_LOOKUP);
     case FETCH:
-        return fetch_start(r);
+        return fetch(r);
     case EDIT:
         return walk(r, PHASE_EDIT);
     case BODY:

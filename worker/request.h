@@ -104,6 +104,7 @@ struct request {
     const struct server *server;
     struct endpoint *endpoint;  /* the address of it that has the request; NULL: none has, or no more */
     int upstream_status;
+    struct str upstream_address;    /* of the endpoint that had it last */
     unsigned tries;
     uint64_t tried[RETRIES_MOST];   /* numbers of the endpoints that failed it */
     unsigned tried_count;

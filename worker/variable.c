@@ -5,6 +5,7 @@
 #include "worker/variable.h"
 
 #include "worker/base/clock.h"
+#include "worker/param.h"
 #include "worker/request.h"
 
 struct str
@@ -120,37 +121,15 @@ get_query(struct request *r, struct str arg)
     return r->uri.query;
 }
 
-/* Cuts what comes before the separator off the front of s. */
-static struct str
-cut(struct str *s, char separator)
-{
-    const char *end = s->n > 0 ? memchr(s->p, separator, s->n) : NULL;
-    struct str part = *s;
-
-    if (end == NULL) {
-        *s = STR_NONE;
-        return part;
-    }
-    part.n = (size_t)(end - s->p);
-    *s = (struct str){end + 1, s->n - part.n - 1};
-    return part;
-}
-
 static struct str
 get_arg(struct request *r, struct str arg)
 {
-    struct str rest = r->uri.query;
+    struct str rest = param_query(r->uri.query);
+    struct param p;
 
-    if (rest.n > 0) {
-        rest.p++;
-        rest.n--;
-    }
-    while (rest.n > 0) {
-        struct str value = cut(&rest, '&'), name = cut(&value, '=');
-
-        if (str_eq(name, arg))
-            return value;
-    }
+    while (param_next(&rest, &p))
+        if (str_eq(p.name, arg))
+            return p.value;
     return STR_NONE;
 }
 
@@ -241,15 +220,13 @@ find_cookie(const struct fields *f, struct str arg, bool folded)
 {
     for (size_t i = 0; i < f->n; i++) {
         struct str rest = f->v[i].value;
+        struct param p;
 
         if (f->v[i].gone || f->v[i].id != FIELD_COOKIE)
             continue;
-        while (rest.n > 0) {
-            struct str value = cut(&rest, ';'), name = str_trim(cut(&value, '='));
-
-            if (names_cookie(arg, name, folded))
-                return str_trim(value);
-        }
+        while (param_next_cookie(&rest, &p))
+            if (names_cookie(arg, p.name, folded))
+                return p.value;
     }
     return STR_NONE;
 }
@@ -313,7 +290,7 @@ static struct str
 get_upstream_address(struct request *r, struct str arg)
 {
     (void)arg;
-    return r->server != NULL ? r->server->text : STR_NONE;
+    return r->upstream_address;
 }
 
 static struct str

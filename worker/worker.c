@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "worker/accept.h"
-#include "worker/balance.h"
 #include "worker/base/buffer.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
@@ -23,12 +22,16 @@
 #include "worker/logs.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
+#include "worker/upstream/lease.h"
+#include "worker/upstream/queue.h"
+#include "worker/upstream/upstream.h"
 
 #define TICK_MS 1000
 
 struct worker worker;
 
 static struct io control;
+static struct io wakes;         /* this row's eventfd */
 static volatile sig_atomic_t told_to_stop;
 
 /* --- the end --- */
@@ -68,6 +71,7 @@ drain(void)
     worker.draining = true;
     worker.drain_started = clock_ms();
     __atomic_store_n(&worker.row->state, SLOTS_DRAINING, __ATOMIC_RELAXED);
+    lease_end();
     accept_stop();
     client_drain();
     origin_pools_close();
@@ -121,6 +125,18 @@ listen_to_master(struct io *io)
         continue;
 }
 
+/* --- what other workers say --- */
+
+static void
+listen_to_workers(struct io *io)
+{
+    uint64_t count;
+
+    if (read(io->fd, &count, sizeof count) == sizeof count)
+        queue_woken();
+    io->readable = false;
+}
+
 /* --- time --- */
 
 /* drain_timeout: a request on which nothing moves; drain_tunnels: an upgraded connection. */
@@ -146,6 +162,7 @@ tick(struct timer *t)
 {
     timer_set(t, TICK_MS);
     logs_flush();
+    upstreams_tick();
     if (worker.draining)
         cut_idle_requests();
 }
@@ -196,10 +213,12 @@ take_testament(const struct worker_start *s)
     scan_init(SCAN_AVX2);
     loop_init();
     logs_init(s->conf, s->log_fds, &worker.row->log_lines_dropped);
-    origin_pools_init(s->conf);
-    balance_init(s->conf, s->number);
+    upstreams_init(s->conf);
+    lease_init();
     control.fd = s->control;
     control.ready = listen_to_master;
+    wakes.fd = slots_eventfd(s->slots, s->row);
+    wakes.ready = listen_to_workers;
     worker.tick.fire = tick;
     timer_set(&worker.tick, TICK_MS);
 }
@@ -220,7 +239,7 @@ worker_main(const struct worker_start *start)
 {
     catch_signals();
     take_testament(start);
-    if (!loop_add(&control) || !accept_start(start)) {
+    if (!loop_add(&control) || !loop_add(&wakes) || !accept_start(start)) {
         log_error("epoll: %m");
         exit(1);
     }

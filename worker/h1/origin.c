@@ -18,6 +18,9 @@
 #include "worker/count.h"
 #include "worker/pipeline.h"
 #include "worker/source.h"
+#include "worker/upstream/balance.h"
+#include "worker/upstream/eject.h"
+#include "worker/upstream/retry.h"
 
 #define HELD_MOST (64 * 1024)
 
@@ -31,16 +34,25 @@ exchange_us(const struct request *r)
     return clock_us() - r->times.connect_start;
 }
 
+/* The request is no longer in flight at the endpoint. */
+static void
+leave(struct request *r, struct endpoint *e)
+{
+    r->endpoint = NULL;
+    balance_leave(e);
+}
+
 /* The exchange is over, as far as the request goes; the connection's fate is the caller's. */
 static void
 part(struct origin *o)
 {
     struct request *r = o->r;
 
-    count_server_request(origin_server(o), o->in_body ? r->upstream_status : 0, exchange_us(r));
+    count_server_request(origin_server(o), o->status, exchange_us(r));
     count_server_bytes(origin_server(o), o->in.received, o->sent);
     r->source_state = NULL;
     o->r = NULL;
+    leave(r, o->endpoint);
 }
 
 void
@@ -57,8 +69,28 @@ is_untouched(const struct flow *body)
     return body->bytes == body->passed;
 }
 
+/* Whether the request's content can be sent again from its beginning. */
+static bool
+has_content(const struct origin *o)
+{
+    const struct flow *body = &o->r->request.body;
+
+    return is_untouched(body) || o->held.bytes == body->passed;
+}
+
+static void
+restore_content(const struct origin *o)
+{
+    struct flow *body = &o->r->request.body;
+
+    if (!is_untouched(body)) {
+        flow_clear(body);
+        flow_share(body, &o->held);
+    }
+}
+
 /*
- * Whether the request may go to the server once more: the connection had been idle and died before
+ * Whether the request may go to the same server once more: the connection had been idle and died before
  * a byte of the answer, the method is safe to repeat, and the content is still whole.
  */
 static bool
@@ -66,8 +98,7 @@ is_repeatable(const struct origin *o)
 {
     const struct request *r = o->r;
 
-    return o->reused && !o->answered && method_idempotent(r->method) && !r->tunnel &&
-           (is_untouched(&r->request.body) || o->held.bytes == r->request.body.passed);
+    return o->reused && !o->answered && method_idempotent(r->method) && !r->tunnel && has_content(o);
 }
 
 /* The request waits for the connection. */
@@ -84,7 +115,7 @@ static bool
 repeat(struct origin *o)
 {
     struct request *r = o->r;
-    struct origin *fresh = origin_take(origin_server(o), true);
+    struct origin *fresh = origin_take(o->endpoint, true);
 
     if (fresh == NULL)
         return false;
@@ -92,10 +123,7 @@ repeat(struct origin *o)
     count_server_bytes(origin_server(o), o->in.received, o->sent);
     r->tries++;
     r->times.connect_start = clock_us();
-    if (!is_untouched(&r->request.body)) {
-        flow_clear(&r->request.body);
-        flow_share(&r->request.body, &o->held);
-    }
+    restore_content(o);
     o->r = NULL;
     origin_close(o);
     fresh->r = r;
@@ -113,13 +141,46 @@ origin_complain(const struct origin *o, enum slots_error kind)
         [SLOTS_ERROR_RESET] = "closed before its response was whole",
     };
     const struct request *r = o->r;
-    const struct server *s = origin_server(o);
+    const struct endpoint *e = o->endpoint;
 
     if (kind != SLOTS_ERROR_CONNECT)        /* that was told, with its errno */
-        log_warning("upstream %.*s, server %.*s: %s%s: %.*s %.*s", STR_ARG(s->upstream->name), STR_ARG(s->text),
+        log_warning("upstream %.*s, server %.*s: %s%s: %.*s %.*s", STR_ARG(e->group->conf->name), STR_ARG(e->text),
                     what[kind] != NULL ? what[kind] : slots_error_name[kind],
                     o->state == ORIGIN_CONNECTING ? " while it was connected to" : "", STR_ARG(r->method_text),
                     STR_ARG(r->target));
+}
+
+/* What the server did, in the words of `retry`. Until there is a connection nothing was sent. */
+static enum retry_on
+retry_word(const struct origin *o, enum slots_error kind)
+{
+    if (o->state == ORIGIN_CONNECTING || kind == SLOTS_ERROR_CONNECT)
+        return RETRY_CONNECT;
+    return kind == SLOTS_ERROR_TIMEOUT ? RETRY_TIMEOUT : kind == SLOTS_ERROR_RESET ? RETRY_RESET : 0;
+}
+
+/* True: the exchange is over, and the request has gone to another server, or was failed for want of one. */
+static bool
+try_elsewhere(struct origin *o, enum retry_on on)
+{
+    struct request *r = o->r;
+    struct endpoint *e = on != 0 ? retry_elsewhere(r, o->endpoint, on, has_content(o)) : NULL;
+
+    if (e == NULL)
+        return false;
+    restore_content(o);
+    origin_abandon(o);
+    if (!origin_start(r, e))
+        pipeline_fail(r, 502);
+    return true;
+}
+
+/* An idle connection that was closed under us says nothing against the server. */
+static void
+blame(const struct origin *o, enum slots_error kind)
+{
+    if (kind != SLOTS_ERROR_RESET || !o->reused || o->answered)
+        eject_failure(o->endpoint, slots_error_name[kind]);
 }
 
 void
@@ -131,11 +192,29 @@ origin_fail(struct origin *o, enum slots_error kind, int status)
         return;
     count_server_error(origin_server(o), kind);
     origin_complain(o, kind);
+    blame(o, kind);
+    if (try_elsewhere(o, retry_word(o, kind)))
+        return;
     origin_abandon(o);
     if (r->started)
         pipeline_break(r);
     else
         pipeline_fail(r, status);
+}
+
+bool
+origin_retries_status(struct origin *o)
+{
+    switch (o->status) {
+    case 502:
+        return try_elsewhere(o, RETRY_502);
+    case 503:
+        return try_elsewhere(o, RETRY_503);
+    case 504:
+        return try_elsewhere(o, RETRY_504);
+    default:
+        return false;
+    }
 }
 
 /* The connection is kept if the request went out whole, too. */
@@ -145,6 +224,7 @@ origin_complete(struct origin *o)
     struct request *r = o->r;
 
     r->response.body.ended = true;
+    eject_success(o->endpoint);
     if (!o->keep || h1_reader_has(&o->in) || !o->out.done || o->out.wire.bytes > 0 || o->write_dead || r->tunnel) {
         origin_abandon(o);
         return;
@@ -164,7 +244,7 @@ hold_content(struct origin *o)
 {
     const struct flow *body = &o->r->request.body;
 
-    if (o->reused && body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
+    if ((o->reused || o->endpoint->group->conf->retry.attempts > 0) && body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
         flow_share(&o->held, body);
 }
 
@@ -179,6 +259,7 @@ begin(struct origin *o)
     o->in.received = o->sent = 0;
     o->idle_ms = 0;
     o->interims = 0;
+    o->status = 0;
     o->waiting = false;
     o->answered = o->in_body = o->keep = o->write_dead = false;
     r->times.connected = clock_us();
@@ -229,9 +310,9 @@ cut_request(struct origin *o)
 }
 
 static void
-cannot_connect(const struct server *s, int error)
+cannot_connect(const struct endpoint *e, int error)
 {
-    log_warning("upstream %.*s, server %.*s: cannot connect: %s", STR_ARG(s->upstream->name), STR_ARG(s->text),
+    log_warning("upstream %.*s, server %.*s: cannot connect: %s", STR_ARG(e->group->conf->name), STR_ARG(e->text),
                 strerror(error));
 }
 
@@ -257,7 +338,7 @@ origin_connected(struct origin *o, int error)
     struct request *r = o->r;
 
     if (error != 0) {
-        cannot_connect(origin_server(o), error);
+        cannot_connect(o->endpoint, error);
         r->times.connected = clock_us();
         origin_fail(o, SLOTS_ERROR_CONNECT, 502);
         return;
@@ -275,20 +356,21 @@ origin_timeout(struct origin *o)
     origin_fail(o, SLOTS_ERROR_TIMEOUT, 504);
 }
 
-bool
-origin_start(struct request *r, const struct server *s)
+/* False with errno: not even a connection can be begun. */
+static bool
+give(struct request *r, struct endpoint *e)
 {
-    struct origin *o = origin_take(s, false);
+    struct origin *o = origin_take(e, false);
 
-    r->server = s;
+    r->server = e->server;
+    r->endpoint = e;
+    /* a name's endpoint may be gone before the request's line is in the log */
+    r->upstream_address = e->server->name.n > 0 ? arena_copy(r->arena, e->text) : e->text;
     r->tries++;
     r->times.connect_start = clock_us();
-    if (o == NULL) {
-        cannot_connect(s, errno);
-        count_server_error(s, SLOTS_ERROR_CONNECT);
-        count_server_request(s, 0, 0);
+    r->times.connected = 0;
+    if (o == NULL)
         return false;
-    }
     o->r = r;
     r->source = &h1_origin;
     r->source_state = o;
@@ -301,6 +383,25 @@ origin_start(struct request *r, const struct server *s)
     origin_write(o);
     if (o->r == r)
         set_timer(o);
+    return true;
+}
+
+bool
+origin_start(struct request *r, struct endpoint *e)
+{
+    struct endpoint *next;
+
+    while (!give(r, e)) {
+        cannot_connect(e, errno);
+        count_server_error(e->server, SLOTS_ERROR_CONNECT);
+        count_server_request(e->server, 0, 0);
+        eject_failure(e, slots_error_name[SLOTS_ERROR_CONNECT]);
+        next = retry_elsewhere(r, e, RETRY_CONNECT, true);
+        leave(r, e);
+        if (next == NULL)
+            return false;
+        e = next;
+    }
     return true;
 }
 

@@ -11,6 +11,7 @@
 #include "worker/h1/reader.h"
 #include "worker/h1/write.h"
 #include "worker/request.h"
+#include "worker/upstream/upstream.h"
 
 enum origin_state { ORIGIN_CONNECTING, ORIGIN_BUSY, ORIGIN_IDLE, ORIGIN_CLOSED };
 
@@ -20,8 +21,8 @@ struct origin {
     struct timer timer;
     struct task task;           /* goes on reading after others had their turn */
     struct deferred deferred;
-    struct pool *pool;
-    struct origin *newer, *older;   /* in the pool, while idle */
+    struct endpoint *endpoint;  /* where it leads; held */
+    struct origin *newer, *older;   /* among the endpoint's idle ones */
     enum origin_state state;
 
     /* the exchange that is going on */
@@ -33,6 +34,7 @@ struct origin {
     int64_t idle_ms;            /* how long it may be kept, as the server says; 0: it does not say */
     uint64_t sent;
     unsigned interims;
+    int status;                 /* of the final response; 0: its head is not there yet */
     bool reused;
     bool answered;              /* a byte of the response came */
     bool in_body;               /* the head is done */
@@ -45,23 +47,25 @@ struct origin {
 };
 
 /*
- * Takes a server for the request: true, and r->source is set; false where none could be connected to.
+ * Gives the request to an endpoint that balance_choose chose for it: true, and r->source is set; false where
+ * neither that one nor another could be connected to. Its place there is given back when the exchange is over.
  * A tunnel ends when the origin ends it; the client's end alone is passed on as a half-close.
  */
-bool origin_start(struct request *r, const struct server *s);
+bool origin_start(struct request *r, struct endpoint *e);
 
 /* --- h1/origin_conn.c: connections --- */
-
-void origin_pools_init(const struct conf *conf);
 
 /* Closes all idle connections: the worker drains. */
 void origin_pools_close(void);
 
+/* Closes those to one endpoint: it is no more. */
+void origin_pool_close(struct endpoint *e);
+
 /* Closes an idle connection, to whatever server, for its descriptor; false: there is none. */
 bool origin_evict(void);
 
-/* An idle connection to the server, or a new one that is being made; NULL with errno. */
-struct origin *origin_take(const struct server *s, bool fresh);
+/* An idle connection to the endpoint, or a new one that is being made; NULL with errno. */
+struct origin *origin_take(struct endpoint *e, bool fresh);
 
 const struct server *origin_server(const struct origin *o);
 
@@ -76,10 +80,12 @@ void origin_connected(struct origin *o, int error);
 void origin_ready(struct origin *o);
 void origin_timeout(struct origin *o);
 
-/* The server failed the request: sent again where that is safe, else the client gets `status`. */
+/* The server failed the request: sent again, there or elsewhere, where that is safe, else the client gets `status`. */
 void origin_fail(struct origin *o, enum slots_error kind, int status);
 /* A line in the error log: what the server did wrong, in which request. */
 void origin_complain(const struct origin *o, enum slots_error kind);
+/* The final head is there, but its status is one to try elsewhere for: true, and the exchange is over. */
+bool origin_retries_status(struct origin *o);
 /* All of the response is there. */
 void origin_complete(struct origin *o);
 /* The exchange is over and the connection of no more use. */

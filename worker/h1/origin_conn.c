@@ -15,46 +15,31 @@
 #include "worker/h1/origin.h"
 #include "worker/state.h"
 
-struct pool {
-    const struct server *server;
-    struct origin *newest, *oldest;
-    int64_t idle;
-};
-
-static struct pool *pools;      /* by a server's number in the file */
-static size_t pool_count;
-
-void
-origin_pools_init(const struct conf *conf)
-{
-    pools = xcalloc(conf->server_count, sizeof *pools);
-    pool_count = conf->server_count;
-    for (size_t i = 0; i < conf->upstream_count; i++) {
-        const struct upstream *u = &conf->upstreams[i];
-
-        for (size_t j = 0; j < u->server_count; j++)
-            pools[u->first_server + j].server = &u->servers[j];
-    }
-}
-
 const struct server *
 origin_server(const struct origin *o)
 {
-    return o->pool->server;
+    return o->endpoint->server;
+}
+
+void
+origin_pool_close(struct endpoint *e)
+{
+    while (e->newest != NULL)
+        origin_close(e->newest);
 }
 
 void
 origin_pools_close(void)
 {
-    for (size_t i = 0; i < pool_count; i++)
-        while (pools[i].newest != NULL)
-            origin_close(pools[i].newest);
+    for (size_t i = 0; i < upstreams_count(); i++)
+        for (size_t j = 0; j < upstreams_at(i)->n; j++)
+            origin_pool_close(upstreams_at(i)->v[j]);
 }
 
 static void
 unlink_idle(struct origin *o)
 {
-    struct pool *p = o->pool;
+    struct endpoint *p = o->endpoint;
 
     *(o->newer != NULL ? &o->newer->older : &p->newest) = o->older;
     *(o->older != NULL ? &o->older->newer : &p->oldest) = o->newer;
@@ -65,11 +50,15 @@ unlink_idle(struct origin *o)
 bool
 origin_evict(void)
 {
-    struct pool *most = NULL;
+    struct endpoint *most = NULL;
 
-    for (struct pool *p = pools; p < pools + pool_count; p++)
-        if (p->idle > 0 && (most == NULL || p->idle > most->idle))
-            most = p;
+    for (size_t i = 0; i < upstreams_count(); i++)
+        for (size_t j = 0; j < upstreams_at(i)->n; j++) {
+            struct endpoint *e = upstreams_at(i)->v[j];
+
+            if (e->idle > 0 && (most == NULL || e->idle > most->idle))
+                most = e;
+        }
     if (most == NULL)
         return false;
     origin_close(most->oldest);
@@ -79,7 +68,10 @@ origin_evict(void)
 static void
 release(struct deferred *d)
 {
-    free((char *)d - offsetof(struct origin, deferred));
+    struct origin *o = (struct origin *)((char *)d - offsetof(struct origin, deferred));
+
+    endpoint_release(o->endpoint);
+    free(o);
 }
 
 void
@@ -97,7 +89,7 @@ origin_close(struct origin *o)
     h1_write_clear(&o->out);
     flow_clear(&o->held);
     h1_reader_drop(&o->in);
-    count_server_closed(o->pool->server);
+    count_server_closed(o->endpoint->server);
     loop_defer(&o->deferred);
 }
 
@@ -167,15 +159,15 @@ open_socket(const struct addr *a)
 }
 
 static struct origin *
-connect_to(struct pool *p)
+connect_to(struct endpoint *e)
 {
     struct origin *o;
-    int fd = open_socket(&p->server->address);
+    int fd = open_socket(&e->address);
 
     if (fd < 0)
         return NULL;
     o = xcalloc(1, sizeof *o);
-    o->pool = p;
+    o->endpoint = e;
     o->state = ORIGIN_CONNECTING;
     o->io.fd = fd;
     o->io.ready = ready;
@@ -190,17 +182,17 @@ connect_to(struct pool *p)
         free(o);
         return NULL;
     }
-    count_server_opened(p->server);
+    endpoint_hold(e);
+    count_server_opened(e->server);
     return o;
 }
 
 struct origin *
-origin_take(const struct server *s, bool fresh)
+origin_take(struct endpoint *e, bool fresh)
 {
-    struct pool *p = &pools[s->upstream->first_server + s->index];
     struct origin *o;
 
-    while (!fresh && (o = p->newest) != NULL) {
+    while (!fresh && (o = e->newest) != NULL) {
         if (o->io.readable) {
             origin_close(o);
             continue;
@@ -209,12 +201,12 @@ origin_take(const struct server *s, bool fresh)
         timer_stop(&o->timer);
         o->reused = true;
         o->state = ORIGIN_BUSY;
-        count_server_reused(s);
+        count_server_reused(e->server);
         return o;
     }
-    o = connect_to(p);
+    o = connect_to(e);
     if (o == NULL && errno == EMFILE && origin_evict())
-        o = connect_to(p);
+        o = connect_to(e);
     return o;
 }
 
@@ -235,16 +227,16 @@ is_silent(struct origin *o)
 static int64_t
 keep_ms(const struct origin *o)
 {
-    return o->idle_ms > 0 ? o->idle_ms : o->pool->server->upstream->keepalive_timeout;
+    return o->idle_ms > 0 ? o->idle_ms : o->endpoint->server->upstream->keepalive_timeout;
 }
 
 void
 origin_keep(struct origin *o)
 {
-    struct pool *p = o->pool;
+    struct endpoint *p = o->endpoint;
     int64_t most = p->server->upstream->keepalive;
 
-    if (worker.draining || most == 0 || !is_silent(o)) {
+    if (worker.draining || p->gone || most == 0 || !is_silent(o)) {
         origin_close(o);
         return;
     }

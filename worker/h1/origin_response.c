@@ -6,6 +6,7 @@
 #include "worker/h1/origin.h"
 #include "worker/hop.h"
 #include "worker/pipeline.h"
+#include "worker/upstream/eject.h"
 
 #define INTERIMS_MOST 32
 #define RESPONSE_FIELDS_MOST 1000
@@ -68,6 +69,9 @@ on_final(struct origin *o)
 {
     struct request *r = o->r;
 
+    o->status = o->head->status;
+    if (origin_retries_status(o))
+        return;
     o->in_body = true;
     flow_clear(&o->held);
     r->status = r->upstream_status = o->head->status;
@@ -87,8 +91,10 @@ on_switch(struct origin *o)
         origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
         return;
     }
+    o->status = 101;
     o->in_body = true;
     o->in.framing = H1_UNTIL_CLOSE;
+    eject_success(o->endpoint);
     o->keep = false;
     r->tunnel = true;
     r->status = r->upstream_status = 101;
@@ -123,6 +129,7 @@ on_interim(struct origin *o)
         r->expects_continue = false;
     hop_response(&r->response.fields);
     r->reason = o->head->reason;
+    r->interim_sent = true;
     pipeline_interim(r, o->head->status);
     if (o->r == r)
         origin_expect(o);
@@ -188,6 +195,7 @@ truncate_response(struct origin *o, enum slots_error kind)
     o->r->response.body.broken = true;
     origin_complain(o, kind);
     count_server_error(origin_server(o), kind);
+    eject_failure(o->endpoint, slots_error_name[kind]);
     origin_abandon(o);
 }
 

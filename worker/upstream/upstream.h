@@ -35,9 +35,14 @@ struct group {
     struct endpoint **v;        /* of all servers, in their order; backups at the end */
     size_t n;
     size_t primaries;           /* the first of v, that are no backups */
-    struct resolved *names;     /* of the servers that are given by name */
+    bool same_weight;           /* all of v are of one weight */
+    bool limited;               /* some server has max_connections */
+    bool all_backups;           /* all servers are: then none is */
+    struct endpoint **fixed;    /* by server: those that are given by address */
+    struct resolved *names;     /* those that are given by name, in their order */
     size_t name_count;
     int64_t stamped_ms;
+    unsigned turn;              /* where the next look for the least begins */
     struct queue *queue;        /* queue.c's */
 };
 

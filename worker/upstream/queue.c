@@ -1,0 +1,188 @@
+/*
+ * Waiting. A request in line is one whose source has nothing to give yet: so whoever ends it, ends its
+ * waiting by source->stop, as with any source.
+ *
+ * A free place is told by its worker to the next row in the round that has somebody waiting. That a
+ * worker dies between the two, or a server comes back up, is told to nobody: whoever waits looks by himself
+ * ten times a second.
+ */
+#include "worker/upstream/queue.h"
+
+#include <stdlib.h>
+
+#include "worker/count.h"
+#include "worker/pipeline.h"
+#include "worker/source.h"
+#include "worker/state.h"
+#include "worker/upstream/balance.h"
+
+#define LOOK_MS 100
+
+struct waiter {
+    struct request *r;
+    struct queue *queue;
+    struct waiter *next, *previous;
+    struct timer timer;
+};
+
+struct queue {
+    struct group *group;
+    struct waiter *first, *last;
+    struct timer look;
+    struct task serve;
+};
+
+static const struct source queue_source;
+
+static void
+take_out(struct waiter *w)
+{
+    struct queue *q = w->queue;
+
+    *(w->previous != NULL ? &w->previous->next : &q->first) = w->next;
+    *(w->next != NULL ? &w->next->previous : &q->last) = w->previous;
+    timer_stop(&w->timer);
+    if (q->first == NULL)
+        timer_stop(&q->look);
+    health_wait_end(worker.health, q->group->health, worker.row_number);
+    w->r->source = NULL;
+    w->r->source_state = NULL;
+}
+
+static void
+give_up(struct waiter *w)
+{
+    struct request *r = w->r;
+
+    take_out(w);
+    pipeline_fail(r, 503);
+}
+
+static void
+on_timeout(struct timer *t)
+{
+    give_up((struct waiter *)((char *)t - offsetof(struct waiter, timer)));
+}
+
+/* As many as there are places for. Any of them may bring others in or out. */
+static void
+serve(struct queue *q)
+{
+    struct waiter *w;
+
+    while ((w = q->first) != NULL) {
+        struct request *r = w->r;
+        struct endpoint *e;
+
+        switch (balance_choose(q->group, r, &e)) {
+        case BALANCE_FULL:
+            return;
+        case BALANCE_NONE:
+            give_up(w);
+            break;
+        case BALANCE_CHOSEN:
+            take_out(w);
+            r->endpoint = e;
+            pipeline_resume(r);
+            break;
+        }
+    }
+}
+
+static void
+look(struct timer *t)
+{
+    struct queue *q = (struct queue *)((char *)t - offsetof(struct queue, look));
+
+    timer_set(t, LOOK_MS);
+    serve(q);
+}
+
+static void
+serve_later(struct task *t)
+{
+    serve((struct queue *)((char *)t - offsetof(struct queue, serve)));
+}
+
+struct queue *
+queue_new(struct group *g)
+{
+    struct queue *q = xcalloc(1, sizeof(*q));
+
+    q->group = g;
+    q->look.fire = look;
+    q->serve.run = serve_later;
+    return q;
+}
+
+bool
+queue_put(struct group *g, struct request *r)
+{
+    struct queue *q = g->queue;
+    struct waiter *w;
+
+    if (g->health == 0 || g->conf->queue.size == 0 ||
+        !health_wait(worker.health, g->health, worker.row_number, (uint32_t)g->conf->queue.size))
+        return false;
+    w = arena_zalloc(r->arena, sizeof(*w));
+    *w = (struct waiter){.r = r, .queue = q, .previous = q->last, .timer = {.fire = on_timeout}};
+    *(q->last != NULL ? &q->last->next : &q->first) = w;
+    q->last = w;
+    timer_set(&w->timer, g->conf->queue.timeout);
+    if (!timer_is_set(&q->look))
+        timer_set(&q->look, LOOK_MS);
+    r->source = &queue_source;
+    r->source_state = w;
+    count_queued(g->conf);
+    loop_post(&q->serve);       /* a place that became free before we stood in line was told to nobody */
+    return true;
+}
+
+bool
+queue_waits(const struct group *g)
+{
+    return g->queue->first != NULL;
+}
+
+void
+queue_room(struct group *g)
+{
+    unsigned row;
+
+    if (g->health == 0 || (row = health_next_waiting(worker.health, g->health, worker.row_number)) == 0)
+        return;
+    if (row == worker.row_number)
+        loop_post(&g->queue->serve);
+    else
+        slots_wake(worker.slots, row);
+}
+
+void
+queue_woken(void)
+{
+    for (size_t i = 0; i < upstreams_count(); i++)
+        serve(upstreams_at(i)->queue);
+}
+
+/* --- the source --- */
+
+static void
+nothing(struct request *r)
+{
+    (void)r;
+}
+
+static void
+source_stop(struct request *r)
+{
+    struct waiter *w = r->source_state;
+
+    if (w != NULL)
+        take_out(w);
+}
+
+static const struct source queue_source = {
+    .name = "queue",
+    .read = nothing,
+    .stop = source_stop,
+};
