@@ -61,8 +61,8 @@ close_others(int *keep, size_t n)
 static void
 close_all_but(const struct worker_start *s)
 {
-    size_t i, n = 0, logs = s->conf->log_count;
-    int *keep = xcalloc(s->listener_count + logs + 2, sizeof(*keep));
+    size_t i, n = 0, logs = s->conf->log_count, rows = slots_rows(s->slots);
+    int *keep = xcalloc(s->listener_count + logs + rows + 5, sizeof(*keep));
 
     for (i = 0; i < s->listener_count; i++)
         keep[n++] = s->listeners[i].fd;
@@ -70,6 +70,11 @@ close_all_but(const struct worker_start *s)
         keep[n++] = s->log_fds[i];
     keep[n++] = s->control;
     keep[n++] = slots_fd(s->slots);
+    keep[n++] = health_fd(s->health);
+    keep[n++] = limits_fd(s->limits);
+    keep[n++] = peers_fd(s->peers);
+    for (i = 1; i <= rows; i++)
+        keep[n++] = slots_eventfd(s->slots, (unsigned)i);
     close_others(keep, n);
     free(keep);
 }
@@ -84,14 +89,17 @@ become_worker(const struct master *m, const struct generation *g, unsigned numbe
         .listeners = listeners,
         .listener_count = listen_share(&m->listen, g->conf, number, g->count, listeners),
         .log_fds = g->log_fds,
-        .slots = m->slots,
+        .slots = m->shared.slots,
+        .health = m->shared.health,
+        .limits = m->shared.limits,
+        .peers = m->shared.peers,
         .row = c->row,
         .number = number,
         .generation = g->number,
         .control = control,
     };
 
-    slots_row(m->slots, c->row)->pid = getpid();
+    slots_row(m->shared.slots, c->row)->pid = getpid();
     signals_worker();
     title_set("weir-worker", "weir: worker %u, generation %u", number, g->number);
     log_as("worker %u/%u", number, g->number);
@@ -116,7 +124,7 @@ static enum child_start
 cannot_fork(struct master *m, struct child *c, unsigned number)
 {
     log_error("cannot start worker %u: %s", number, strerror(errno));
-    slots_fold(m->slots, c->row);
+    segments_fold(&m->shared, c->row);
     c->failures++;
     put_off(c);
     return CHILD_FAILED;
@@ -129,7 +137,7 @@ child_start(struct master *m, struct generation *g, unsigned number)
     int pair[2];
     pid_t pid;
 
-    c->row = slots_claim(m->slots, number, g->number, c->series, getpid());
+    c->row = slots_claim(m->shared.slots, number, g->number, c->series, getpid());
     if (c->row == 0) {
         c->start_at = clock_ms() + ROW_RETRY;
         return CHILD_NO_ROW;
@@ -144,7 +152,7 @@ child_start(struct master *m, struct generation *g, unsigned number)
         close(pair[0]);
         return cannot_fork(m, c, number);
     }
-    slots_row(m->slots, c->row)->pid = pid;
+    slots_row(m->shared.slots, c->row)->pid = pid;
     c->pid = pid;
     c->control = pair[0];
     c->ready = false;
@@ -220,18 +228,18 @@ void
 child_reaped(struct master *m, struct generation *g, unsigned number, int status)
 {
     struct child *c = &g->children[number];
-    bool served = slots_row(m->slots, c->row)->served != 0;
+    bool served = slots_row(m->shared.slots, c->row)->served != 0;
 
     child_read(c);                      /* it may have been ready before it died */
     hang_up(c);
     if (!(g->ending && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM))
         describe(g, number, status);
-    slots_fold(m->slots, c->row);
+    segments_fold(&m->shared, c->row);
     c->pid = 0;
     c->kill_at = NEVER;
     if (g->retired)
         return;
-    __atomic_fetch_add(&slots_master(m->slots)->restarts, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&slots_master(m->shared.slots)->restarts, 1, __ATOMIC_RELAXED);
     c->failures += !c->ready;
     if (!served) {
         put_off(c);
@@ -249,7 +257,7 @@ child_check(struct master *m, const struct generation *g, unsigned number)
 
     if (c->pid == 0)
         return;
-    seen = (int64_t)__atomic_load_n(&slots_row(m->slots, c->row)->heartbeat_ms, __ATOMIC_RELAXED);
+    seen = (int64_t)__atomic_load_n(&slots_row(m->shared.slots, c->row)->heartbeat_ms, __ATOMIC_RELAXED);
     if (now >= c->kill_at) {
         c->kill_at = now + HUNG;
         kill(c->pid, SIGKILL);

@@ -1,9 +1,14 @@
 /*
- * Knows the text: a line each, a word and the number of a descriptor.
+ * Knows the text: a line each, a word and the number of a descriptor. The eventfds of the slots are lines of
+ * the first row, how many, and the first descriptor of as many that follow each other.
  *
  *     weir 1
  *     socket 7
  *     slots 5
+ *     eventfds 1 256 9
+ *     health 265
+ *     limits 266
+ *     peers 267
  *     pid_file 6 /run/weir.pid
  *     listen 8
  *
@@ -35,12 +40,27 @@ enum {
 /* Old */
 
 static void
-describe(FILE *f, const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+describe_segments(FILE *f, const struct segments *s)
+{
+    unsigned row, n, rows = slots_rows(s->slots);
+
+    fprintf(f, "slots %d\n", slots_fd(s->slots));
+    for (row = 1; row <= rows; row += n) {
+        for (n = 1; row + n <= rows && slots_eventfd(s->slots, row + n) == slots_eventfd(s->slots, row) + (int)n;)
+            n++;
+        fprintf(f, "eventfds %u %u %d\n", row, n, slots_eventfd(s->slots, row));
+    }
+    fprintf(f, "health %d\nlimits %d\npeers %d\n", health_fd(s->health), limits_fd(s->limits), peers_fd(s->peers));
+}
+
+static void
+describe(FILE *f, const struct listen *l, const struct pidfile *p, const struct segments *s, int socket)
 {
     size_t i, j;
 
     fputs(first_line, f);
-    fprintf(f, "socket %d\nslots %d\n", socket, slots_fd(s));
+    fprintf(f, "socket %d\n", socket);
+    describe_segments(f, s);
     if (p->path != NULL)
         fprintf(f, "pid_file %d %s\n", p->fd, p->path);
     for (i = 0; i < l->n; i++) {
@@ -50,7 +70,7 @@ describe(FILE *f, const struct listen *l, const struct pidfile *p, const struct 
 }
 
 int
-handover_write(const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+handover_write(const struct listen *l, const struct pidfile *p, const struct segments *s, int socket)
 {
     int fd = memfd_create("weir-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     char *text = NULL;
@@ -76,15 +96,28 @@ inherit(int fd)
     fcntl(fd, F_SETFD, 0);
 }
 
+static void
+inherit_segments(const struct segments *s)
+{
+    unsigned row;
+
+    inherit(slots_fd(s->slots));
+    for (row = 1; row <= slots_rows(s->slots); row++)
+        inherit(slots_eventfd(s->slots, row));
+    inherit(health_fd(s->health));
+    inherit(limits_fd(s->limits));
+    inherit(peers_fd(s->peers));
+}
+
 void
-handover_expose(int text, const struct listen *l, const struct pidfile *p, const struct slots *s, int socket)
+handover_expose(int text, const struct listen *l, const struct pidfile *p, const struct segments *s, int socket)
 {
     char number[16];
     size_t i, j;
 
     inherit(text);
     inherit(socket);
-    inherit(slots_fd(s));
+    inherit_segments(s);
     if (p->path != NULL)
         inherit(p->fd);
     for (i = 0; i < l->n; i++) {
@@ -103,23 +136,38 @@ handover_exists(void)
     return getenv(variable) != NULL;
 }
 
-/* Takes the number off a line. Open and inherited: what is close-on-exec was not handed down, or is taken. */
+/* Takes a number off a line; -1 where there is none of a sensible size. */
 static int
-take_fd(struct str *line)
+take_number(struct str *line)
 {
     struct str digits = *line;
     const char *space = memchr(line->p, ' ', line->n);
-    long long fd;
+    long long number;
 
     if (space != NULL)
         digits.n = (size_t)(space - line->p);
-    fd = str_decimal(digits);
+    number = str_decimal(digits);
     line->p += digits.n + (space != NULL);
     line->n -= digits.n + (space != NULL);
-    if (fd <= STDERR_FILENO || fd > 1 << 20 || fcntl((int)fd, F_GETFD) != 0)
-        return -1;
-    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-    return (int)fd;
+    return number >= 0 && number <= 1 << 20 ? (int)number : -1;
+}
+
+/* Open and inherited: what is close-on-exec was not handed down, or is taken. */
+static bool
+adopt(int fd)
+{
+    if (fd <= STDERR_FILENO || fcntl(fd, F_GETFD) != 0)
+        return false;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return true;
+}
+
+static int
+take_fd(struct str *line)
+{
+    int fd = take_number(line);
+
+    return adopt(fd) ? fd : -1;
 }
 
 static bool
@@ -131,13 +179,56 @@ is_pair(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_SEQPACKET;
 }
 
-/* A segment of another version is no error: a new one is made, and the counters begin at zero. */
+/* A segment of another version is no error: a new one is made, and what it counts begins at zero. */
 static void
 take_slots(struct handover *h, int fd)
 {
-    h->slots = slots_attach(fd);
-    if (h->slots == NULL)
+    h->shared.slots = slots_attach(fd);
+    if (h->shared.slots == NULL)
         close(fd);
+}
+
+/* Those that count by row are of use only together with the slots. */
+static void
+take_health(struct handover *h, int fd)
+{
+    if (h->shared.slots != NULL)
+        h->shared.health = health_attach(fd, slots_rows(h->shared.slots));
+    if (h->shared.health == NULL)
+        close(fd);
+}
+
+static void
+take_limits(struct handover *h, int fd)
+{
+    h->shared.limits = limits_attach(fd);
+    if (h->shared.limits == NULL)
+        close(fd);
+}
+
+static void
+take_peers(struct handover *h, int fd)
+{
+    if (h->shared.slots != NULL)
+        h->shared.peers = peers_attach(fd, slots_rows(h->shared.slots));
+    if (h->shared.peers == NULL)
+        close(fd);
+}
+
+static bool
+take_eventfds(struct handover *h, struct str *line)
+{
+    int row = take_number(line), n = take_number(line), fd = take_number(line), i;
+
+    if (row < 1 || n < 1 || fd < 0 || line->n > 0)
+        return false;
+    for (i = 0; i < n; i++) {
+        if (!adopt(fd + i))
+            return false;
+        if (h->shared.slots == NULL || !slots_take_eventfd(h->shared.slots, (unsigned)(row + i), fd + i))
+            close(fd + i);
+    }
+    return true;
 }
 
 static void
@@ -157,10 +248,41 @@ word(struct str *line, struct str w)
     return true;
 }
 
+/* False: the line is about no segment, or about one that there is already. */
+static bool
+take_segment(struct handover *h, struct str *line, bool *good)
+{
+    static const struct {
+        struct str word;
+        void (*take)(struct handover *h, int fd);
+    } kinds[] = {
+        {STR("slots "), take_slots},
+        {STR("health "), take_health},
+        {STR("limits "), take_limits},
+        {STR("peers "), take_peers},
+    };
+    const bool there[] = {h->shared.slots != NULL, h->shared.health != NULL, h->shared.limits != NULL,
+                          h->shared.peers != NULL};
+    size_t i;
+    int fd;
+
+    for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        if (there[i] || !word(line, kinds[i].word))
+            continue;
+        fd = take_fd(line);
+        *good = fd >= 0 && line->n == 0;
+        if (fd >= 0)
+            kinds[i].take(h, fd);
+        return true;
+    }
+    return false;
+}
+
 static bool
 take_line(struct handover *h, struct str line)
 {
     struct str all = line;
+    bool good;
     int fd;
 
     if (word(&line, STR("socket "))) {
@@ -172,12 +294,10 @@ take_line(struct handover *h, struct str line)
         fd = take_fd(&line);
         return fd >= 0 && line.n == 0 && listen_inherit(&h->listen, fd);
     }
-    if (word(&line, STR("slots ")) && h->slots == NULL) {
-        fd = take_fd(&line);
-        if (fd >= 0)
-            take_slots(h, fd);
-        return fd >= 0 && line.n == 0;
-    }
+    if (word(&line, STR("eventfds ")))
+        return take_eventfds(h, &line);
+    if (take_segment(h, &line, &good))
+        return good;
     if (word(&line, STR("pid_file ")) && h->pidfile.path == NULL) {
         fd = take_fd(&line);
         if (fd >= 0)

@@ -11,20 +11,20 @@
 #include "master/listen.h"
 #include "master/pidfile.h"
 #include "master/reason.h"
-#include "shm/slots.h"
+#include "master/segments.h"
 
 struct handover {
     struct listen listen;
     struct pidfile pidfile;
-    struct slots *slots;        /* NULL: of another version */
+    struct segments shared;
     int socket;                 /* to the old master */
 };
 
 /* Old: the text, as a descriptor that only the new one gets. -1 with errno. */
-int handover_write(const struct listen *l, const struct pidfile *p, const struct slots *s, int socket);
+int handover_write(const struct listen *l, const struct pidfile *p, const struct segments *s, int socket);
 
 /* In the child, before exec: all that was named is inherited, and nothing else beyond stderr. */
-void handover_expose(int text, const struct listen *l, const struct pidfile *p, const struct slots *s, int socket);
+void handover_expose(int text, const struct listen *l, const struct pidfile *p, const struct segments *s, int socket);
 
 /* New: whether there is one. */
 bool handover_exists(void);

@@ -285,8 +285,8 @@ work(struct master *m)
     do_what_is_wanted(m);
     free_ended(m);
     if (writes_stats(m)) {
-        slots_fold_orphans(m->slots, getpid());
-        stats_run(&m->stats, m->slots, m->current);
+        segments_fold_orphans(&m->shared);
+        stats_run(&m->stats, m->shared.slots, m->current);
     }
 }
 
@@ -411,8 +411,7 @@ end(struct master *m)
     if (m->coming != NULL)
         generation_free(m->coming);
     free_ended(m);
-    if (m->slots != NULL)
-        slots_detach(m->slots);
+    segments_detach(&m->shared);
 }
 
 static bool

@@ -11,9 +11,9 @@
 #include "master/options.h"
 #include "master/pidfile.h"
 #include "master/reason.h"
+#include "master/segments.h"
 #include "master/stats.h"
 #include "master/upgrade.h"
-#include "shm/slots.h"
 
 enum master_state {
     MASTER_STARTING,             /* until the first generation accepts */
@@ -33,7 +33,7 @@ struct master {
     int64_t turned;             /* when the loop last turned, clock_ms */
     int64_t heartbeats_count;   /* from then on: not while the master itself had been stopped */
     int started;                /* to tell the parent of a daemon that all workers accept; -1: none waits */
-    struct slots *slots;
+    struct segments shared;
     struct listen listen;
     struct pidfile pidfile;
     struct pidfile coming_pidfile;      /* of a coming configuration that names another */

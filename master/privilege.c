@@ -93,10 +93,10 @@ privilege_drop(const struct privilege *p)
 enum { OTHERS = 256 };
 
 bool
-privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *why)
+privilege_descriptors(const struct conf *conf, size_t others, struct reason *why)
 {
     rlim_t connections = (rlim_t)conf->scope.policy.limits.connections;
-    rlim_t want = 2 * connections + sockets + OTHERS;
+    rlim_t want = 2 * connections + others + OTHERS;
     rlim_t welcome = want + 2 * connections;
     struct rlimit now, more;
 
@@ -112,4 +112,16 @@ privilege_descriptors(const struct conf *conf, size_t sockets, struct reason *wh
                       "limits.connections: %llu a worker need %llu descriptors, but the hard limit (ulimit -Hn) "
                       "allows only %llu: there will be fewer",
                       (unsigned long long)connections, (unsigned long long)want, (unsigned long long)now.rlim_max);
+}
+
+void
+privilege_room(size_t descriptors)
+{
+    rlim_t want = descriptors + OTHERS;
+    struct rlimit now;
+
+    if (getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur >= want)
+        return;
+    now.rlim_cur = want < now.rlim_max ? want : now.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &now);
 }

@@ -16,13 +16,7 @@
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 
-enum {
-    ROWS = 256,                 /* or eight generations, whichever is more */
-    GENERATIONS = 8,
-    SERIES = 16384,             /* or four times what is needed: what reloads rename needs others */
-    SERIES_TIMES = 4,
-    NAMES_SHOWN = 8,
-};
+enum { NAMES_SHOWN = 8 };
 
 /* What a configuration has taken so far. */
 struct needs {
@@ -72,23 +66,6 @@ log_warnings(const struct findings *f)
 /* Taking */
 
 static bool
-have_rows(struct master *m, const struct needs *n, struct reason *why)
-{
-    unsigned rows = n->workers * GENERATIONS > ROWS ? n->workers * GENERATIONS : ROWS;
-    unsigned series = SERIES_TIMES * series_needed(n->conf, n->workers);
-
-    if (m->slots != NULL && n->workers * 2 > slots_rows(m->slots)) {
-        if (m->state != MASTER_STARTING)
-            return reason_set(why, "workers: there is no room for %u until weir is restarted or upgraded", n->workers);
-        slots_detach(m->slots);
-        m->slots = NULL;
-    }
-    if (m->slots == NULL)
-        m->slots = slots_create(rows, series > SERIES ? series : SERIES);
-    return m->slots != NULL || reason_set(why, "cannot make the shared memory of the statistics: %m");
-}
-
-static bool
 open_logs(struct master *m, struct needs *n, struct reason *why)
 {
     const struct conf *conf = n->conf;
@@ -113,7 +90,8 @@ static bool
 take(struct master *m, struct needs *n, struct reason *why)
 {
     n->workers = worker_count(n->conf);
-    if (!privilege_find(&n->privilege, n->conf, why) || !have_rows(m, n, why))
+    if (!privilege_find(&n->privilege, n->conf, why) ||
+        !segments_make(&m->shared, n->conf, n->workers, m->state == MASTER_STARTING, why))
         return false;
     if (!take_pidfile(m, n->conf, why))
         return false;
@@ -132,16 +110,16 @@ static void
 start(struct master *m, struct needs *n)
 {
     struct reason why;
-    unsigned i, lost, number = slots_next_generation(m->slots);
+    unsigned i, lost, number = slots_next_generation(m->shared.slots);
 
-    if (!privilege_descriptors(n->conf, listen_count(&m->listen), &why))
+    if (!privilege_descriptors(n->conf, listen_count(&m->listen) + slots_rows(m->shared.slots), &why))
         log_warning("%s", why.text);
-    lost = series_assign(n->conf, m->slots, number);
+    lost = series_assign(n->conf, m->shared.slots, number);
     if (lost > 0)
         log_warning("%u listeners, routes and servers have no room in the statistics until weir is restarted", lost);
     m->coming = generation_new(number, n->conf, n->workers, n->log_fds, n->privilege);
     for (i = 0; i < n->workers; i++)
-        m->coming->children[i].series = series_of_worker(m->slots, i, number);
+        m->coming->children[i].series = series_of_worker(m->shared.slots, i, number);
 }
 
 static void
@@ -149,9 +127,9 @@ count_result(struct master *m, bool good)
 {
     struct slots_master *c;
 
-    if (m->slots == NULL || m->state == MASTER_STARTING)
+    if (m->shared.slots == NULL || m->state == MASTER_STARTING)
         return;
-    c = slots_master(m->slots);
+    c = slots_master(m->shared.slots);
     __atomic_fetch_add(good ? &c->reloads : &c->reload_failures, 1, __ATOMIC_RELAXED);
     c->reload_failed = !good;
 }

@@ -104,7 +104,7 @@ become_master(const struct master *m, int text, int socket)
 
     if (self.directory != NULL && chdir(self.directory) != 0)
         log_warning("upgrade: the directory %s is gone", self.directory);
-    handover_expose(text, &m->listen, &m->pidfile, m->slots, socket);
+    handover_expose(text, &m->listen, &m->pidfile, &m->shared, socket);
     signals_reset();
     execv(self.binary, self.arguments);
     snprintf(why, sizeof(why), "cannot run %s: %s", self.binary, strerror(errno));
@@ -128,7 +128,7 @@ upgrade_start(struct master *m)
         log_error("upgrade: %s", strerror(errno));
         return;
     }
-    text = handover_write(&m->listen, &m->pidfile, m->slots, pair[1]);
+    text = handover_write(&m->listen, &m->pidfile, &m->shared, pair[1]);
     u->pid = text < 0 ? -1 : fork();
     if (u->pid == 0)
         become_master(m, text, pair[1]);
@@ -222,7 +222,7 @@ upgrade_inherit(struct master *m)
     m->upgrade.socket = h.socket;
     m->listen = h.listen;
     m->pidfile = h.pidfile;
-    m->slots = h.slots;
+    m->shared = h.shared;
     m->in_charge = false;
     if (!good)
         master_complain(m, "%s", why.text);

@@ -19,6 +19,7 @@ struct peers *peers_create(unsigned rows, size_t connections);
 struct peers *peers_attach(int fd, unsigned rows);
 int peers_fd(const struct peers *p);
 void peers_detach(struct peers *p);
+bool peers_fits(const struct peers *p, size_t connections);
 /* Master, when a row is folded. */
 void peers_forget_row(struct peers *p, unsigned row);
 

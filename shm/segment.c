@@ -19,6 +19,14 @@ segment_page(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
+size_t
+segment_pages(size_t n)
+{
+    size_t page = segment_page();
+
+    return (n + page - 1) / page * page;
+}
+
 static bool
 map(struct segment *s, int fd, size_t size)
 {

@@ -40,4 +40,7 @@ void segment_punch(const struct segment *s, size_t offset, size_t size);
 
 size_t segment_page(void);
 
+/* `n` bytes, rounded up to whole pages. */
+size_t segment_pages(size_t n);
+
 #endif

@@ -15,16 +15,19 @@
 #include "shm/slots.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "shm/segment.h"
 
 static const char kind_name[] = "weirslot";
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 struct head {
     struct segment_head segment;
@@ -56,6 +59,7 @@ struct slots {
     uint32_t rows;
     uint32_t series;
     uint32_t mask;              /* of the index */
+    int *event;                 /* eventfds by row; -1: none */
 };
 
 const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
@@ -66,14 +70,6 @@ const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
 const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "reset", "connect", "limit", "internal"};
 
 const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "tunnel", "closing"};
-
-static size_t
-pages(size_t n)
-{
-    size_t page = segment_page();
-
-    return (n + page - 1) / page * page;
-}
 
 static uint32_t
 layout(void)
@@ -101,11 +97,11 @@ lay_out(uint32_t rows, uint32_t series)
 {
     struct offsets o;
 
-    o.owner = pages(sizeof(struct head));
-    o.entry = o.owner + pages((rows + 1) * sizeof(int32_t));
-    o.index = o.entry + pages(series * sizeof(struct entry));
-    o.row = o.index + pages(index_size(series) * sizeof(uint32_t));
-    o.stride = pages(sizeof(struct slots_row) + series * sizeof(struct slots_counters));
+    o.owner = segment_pages(sizeof(struct head));
+    o.entry = o.owner + segment_pages((rows + 1) * sizeof(int32_t));
+    o.index = o.entry + segment_pages(series * sizeof(struct entry));
+    o.row = o.index + segment_pages(index_size(series) * sizeof(uint32_t));
+    o.stride = segment_pages(sizeof(struct slots_row) + series * sizeof(struct slots_counters));
     o.size = o.row + (rows + 1) * o.stride;
     return o;
 }
@@ -127,15 +123,29 @@ find_parts(struct slots *s, uint32_t rows, uint32_t series)
     s->mask = index_size(series) - 1;
 }
 
+/* Room for a descriptor a row, none yet. */
+static bool
+have_events(struct slots *s, uint32_t rows)
+{
+    uint32_t row;
+
+    s->event = calloc(rows + 1, sizeof(*s->event));
+    for (row = 0; s->event != NULL && row <= rows; row++)
+        s->event[row] = -1;
+    return s->event != NULL;
+}
+
 struct slots *
 slots_create(unsigned rows, unsigned series)
 {
     struct slots *s = calloc(1, sizeof(*s));
+    int error;
 
     if (s == NULL)
         return NULL;
     series++;                                   /* series 0 */
-    if (!segment_create(&s->segment, kind_name, VERSION, lay_out(rows, series).size)) {
+    if (!have_events(s, rows) || !segment_create(&s->segment, kind_name, VERSION, lay_out(rows, series).size)) {
+        free(s->event);
         free(s);
         return NULL;
     }
@@ -144,7 +154,12 @@ slots_create(unsigned rows, unsigned series)
     s->head->rows = rows;
     s->head->series = series;
     s->head->master.started = (uint64_t)time(NULL);
-    return s;
+    if (slots_make_eventfds(s))
+        return s;
+    error = errno;
+    slots_detach(s);
+    errno = error;
+    return NULL;
 }
 
 /* Far more than anybody has, and no multiplication above overflows. */
@@ -167,9 +182,13 @@ slots_attach(int fd)
         return NULL;
     }
     h = s->segment.base;
-    if (s->segment.size >= sizeof(*h) && sane(h) && lay_out(h->rows, h->series).size == s->segment.size) {
-        find_parts(s, h->rows, h->series);
-        return s;
+    if (s->segment.size >= sizeof(*h) && sane(h)) {
+        uint32_t rows = h->rows, series = h->series;
+
+        if (lay_out(rows, series).size == s->segment.size && have_events(s, rows)) {
+            find_parts(s, rows, series);
+            return s;
+        }
     }
     s->segment.fd = -1;                         /* stays the caller's */
     segment_detach(&s->segment);
@@ -187,8 +206,69 @@ slots_fd(const struct slots *s)
 void
 slots_detach(struct slots *s)
 {
+    uint32_t row;
+
+    for (row = 1; row <= s->rows; row++) {
+        if (s->event[row] >= 0)
+            close(s->event[row]);
+    }
     segment_detach(&s->segment);
+    free(s->event);
     free(s);
+}
+
+/* Waking */
+
+static bool
+is_eventfd(int fd)
+{
+    static const char want[] = "anon_inode:[eventfd]";
+    char path[32], what[sizeof(want)];
+    int flags = fcntl(fd, F_GETFL);
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return flags >= 0 && (flags & O_NONBLOCK) && readlink(path, what, sizeof(what)) == sizeof(want) - 1 &&
+           memcmp(what, want, sizeof(want) - 1) == 0;
+}
+
+bool
+slots_take_eventfd(struct slots *s, unsigned row, int fd)
+{
+    if (row < 1 || row > s->rows || s->event[row] >= 0 || !is_eventfd(fd))
+        return false;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    s->event[row] = fd;
+    return true;
+}
+
+bool
+slots_make_eventfds(struct slots *s)
+{
+    uint32_t row;
+
+    for (row = 1; row <= s->rows; row++) {
+        if (s->event[row] < 0)
+            s->event[row] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (s->event[row] < 0)
+            return false;
+    }
+    return true;
+}
+
+int
+slots_eventfd(const struct slots *s, unsigned row)
+{
+    return row >= 1 && row <= s->rows ? s->event[row] : -1;
+}
+
+/* What is lost to a full counter would wake nobody who isn't awake. */
+void
+slots_wake(const struct slots *s, unsigned row)
+{
+    int fd = slots_eventfd(s, row);
+
+    if (fd >= 0)
+        eventfd_write(fd, 1);
 }
 
 struct slots_master *
@@ -327,7 +407,7 @@ gone(pid_t pid)
 }
 
 unsigned
-slots_fold_orphans(struct slots *s, pid_t master)
+slots_fold_orphans(struct slots *s, pid_t master, void (*forget)(void *, unsigned), void *with)
 {
     unsigned row, n = 0;
 
@@ -337,6 +417,8 @@ slots_fold_orphans(struct slots *s, pid_t master)
         if (owner == 0 || owner == master || !gone(owner) || !gone(slots_row(s, row)->pid) ||
             !take(s, row, owner, master))
             continue;
+        if (forget != NULL)
+            forget(with, row);
         slots_fold(s, row);
         n++;
     }

@@ -120,8 +120,11 @@ unsigned slots_claim(struct slots *s, unsigned number, unsigned generation, unsi
  */
 void slots_fold(struct slots *s, unsigned row);
 
-/* Master: takes over and folds the rows whose master and worker no longer exist. Returns how many. */
-unsigned slots_fold_orphans(struct slots *s, pid_t master);
+/*
+ * Master: takes over and folds the rows whose master and worker no longer exist. Returns how many. `forget` (or NULL)
+ * is called with each before it is free, so that nobody else has it yet.
+ */
+unsigned slots_fold_orphans(struct slots *s, pid_t master, void (*forget)(void *with, unsigned row), void *with);
 
 unsigned slots_rows(const struct slots *s);         /* row numbers are 1 to this; 0 is the sum */
 
@@ -141,10 +144,17 @@ unsigned slots_series(struct slots *s, enum slots_kind kind, const void *name, s
 
 /*
  * A row's eventfd, by which a worker is woken by another: made with the segment and inherited over fork and
- * exec, so every process has all of them. slots_wake writes to it; a row that is free takes no harm.
+ * exec, so every process has all of them. slots_wake writes to it; a row that is free takes no harm. -1: no row.
  */
 int slots_eventfd(const struct slots *s, unsigned row);
 void slots_wake(const struct slots *s, unsigned row);
+
+/*
+ * Master, after slots_attach: takes a row's eventfd over, which becomes the segment's (false: it is none, or the row
+ * has one); then those that are missing are made (false with errno). No worker of the last master hears of these.
+ */
+bool slots_take_eventfd(struct slots *s, unsigned row, int fd);
+bool slots_make_eventfds(struct slots *s);
 
 /* The block of a series in a row. */
 struct slots_counters *slots_counters(struct slots *s, unsigned row, unsigned series);

@@ -21,7 +21,7 @@
 #define LAST_ACCEPTS 4096       /* of a socket, before it is given up: as many as its queue holds */
 #define TRY_AGAIN_MS 100        /* until somebody may have become idle, or left a descriptor */
 #define COMPLAIN_MS 60000
-#define OTHER_DESCRIPTORS 64    /* logs, epoll, pipes to the master */
+#define OTHER_DESCRIPTORS 64    /* epoll, shared memory, the pipe to the master */
 
 struct acceptor {
     struct io io;
@@ -147,7 +147,8 @@ ready(struct io *io)
 static void
 share_descriptors(const struct conf *conf)
 {
-    size_t most = (size_t)conf->scope.policy.limits.connections, others = OTHER_DESCRIPTORS + conf->log_count + count;
+    size_t most = (size_t)conf->scope.policy.limits.connections;
+    size_t others = OTHER_DESCRIPTORS + conf->log_count + count + slots_rows(worker.slots);
     size_t left = SIZE_MAX;
     struct rlimit r;
 

@@ -282,7 +282,7 @@ START_TEST(orphans_are_folded)
         _exit(0);
     }
     ck_assert_int_eq(waitpid(dead, NULL, 0), dead);
-    ck_assert_uint_eq(slots_fold_orphans(s, getpid()), 1);
+    ck_assert_uint_eq(slots_fold_orphans(s, getpid(), NULL, NULL), 1);
     ck_assert_uint_eq(requests(s, a), 4);
     ck_assert_int_eq(slots_owner(s, mine), getpid());
     ck_assert_int_eq(slots_owner(s, 2), dead);

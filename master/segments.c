@@ -1,0 +1,160 @@
+/*
+ * Knows how large each segment has to be, and what depends on what: health and peers count by the rows of
+ * the slots, so they never outlive them. A row is free for others only once nothing counts in it.
+ */
+#include "master/segments.h"
+
+#include <unistd.h>
+
+#include "master/privilege.h"
+#include "master/series.h"
+#include "worker/base/log.h"
+
+enum {
+    ROWS = 256,                 /* or eight generations, whichever is more */
+    GENERATIONS = 8,
+    SERIES = 16384,             /* or four times what is needed: what reloads rename needs others */
+    SERVERS = 4096,
+    UPSTREAMS = 1024,
+    NAMES = 1024,
+    TIMES = 4,
+    SPARE = 2,                  /* a server given by name has several addresses */
+};
+
+static unsigned
+at_least(unsigned least, size_t n)
+{
+    return n > 1 << 20 ? 1 << 20 : n > least ? (unsigned)n : least;
+}
+
+static bool
+have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why)
+{
+    unsigned rows = at_least(ROWS, (size_t)workers * GENERATIONS);
+
+    if (s->slots != NULL && workers * 2 > slots_rows(s->slots)) {
+        if (!starting)
+            return reason_set(why, "workers: there is no room for %u until weir is restarted or upgraded", workers);
+        slots_detach(s->slots);
+        s->slots = NULL;
+    }
+    privilege_room(s->slots != NULL ? slots_rows(s->slots) : rows);
+    if (s->slots == NULL) {
+        if (s->health != NULL)
+            health_detach(s->health);
+        if (s->peers != NULL)
+            peers_detach(s->peers);
+        s->health = NULL;
+        s->peers = NULL;
+        s->slots = slots_create(rows, at_least(SERIES, (size_t)TIMES * series_needed(conf, workers)));
+    }
+    return s->slots != NULL && slots_make_eventfds(s->slots);
+}
+
+static bool
+have_health(struct segments *s, const struct conf *conf, bool starting)
+{
+    unsigned servers = (unsigned)conf->server_count, upstreams = (unsigned)conf->upstream_count;
+
+    if (s->health != NULL && !health_fits(s->health, SPARE * servers, SPARE * upstreams, SPARE * servers)) {
+        if (starting) {
+            health_detach(s->health);
+            s->health = NULL;
+        } else {
+            log_warning("so many upstreams and servers may not all have room until weir is restarted or upgraded: "
+                        "those without count as up, and as unlimited");
+        }
+    }
+    if (s->health == NULL)
+        s->health = health_create(slots_rows(s->slots), at_least(SERVERS, (size_t)TIMES * servers),
+                                  at_least(UPSTREAMS, (size_t)TIMES * upstreams),
+                                  at_least(NAMES, (size_t)TIMES * servers));
+    return s->health != NULL;
+}
+
+static bool
+have_limits(struct segments *s, const struct conf *conf, bool starting)
+{
+    if (s->limits != NULL && limits_size(s->limits) != conf->rate_limit_memory) {
+        if (starting) {
+            limits_detach(s->limits);
+            s->limits = NULL;
+        } else {
+            log_warning("rate_limit_memory: the table keeps its size of %zu bytes until weir is restarted or upgraded",
+                        limits_size(s->limits));
+        }
+    }
+    if (s->limits == NULL)
+        s->limits = limits_create(conf->rate_limit_memory);
+    return s->limits != NULL;
+}
+
+static bool
+have_peers(struct segments *s, const struct conf *conf, bool starting)
+{
+    const struct limits *limits = &conf->scope.policy.limits;
+    size_t connections = (size_t)limits->connections;
+
+    if (s->peers != NULL && !peers_fits(s->peers, connections)) {
+        if (starting) {
+            peers_detach(s->peers);
+            s->peers = NULL;
+        } else if (limits->connections_per_ip > 0) {
+            log_warning("limits.connections_per_ip: of more connections a worker than before not all have room to be "
+                        "counted until weir is restarted or upgraded");
+        }
+    }
+    if (s->peers == NULL)
+        s->peers = peers_create(slots_rows(s->slots), connections);
+    return s->peers != NULL;
+}
+
+bool
+segments_make(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why)
+{
+    *why = (struct reason){0};
+    if (!have_slots(s, conf, workers, starting, why))
+        return why->text[0] == '\0' ? reason_set(why, "cannot make the shared memory of the statistics: %m") : false;
+    if (!have_health(s, conf, starting))
+        return reason_set(why, "cannot make the shared memory of the upstreams: %m");
+    if (!have_limits(s, conf, starting))
+        return reason_set(why, "rate_limit_memory: cannot make the table: %m");
+    return have_peers(s, conf, starting) ||
+           reason_set(why, "limits.connections_per_ip: cannot make the table: %m");
+}
+
+static void
+forget(void *with, unsigned row)
+{
+    struct segments *s = with;
+
+    health_forget_row(s->health, row);
+    peers_forget_row(s->peers, row);
+}
+
+void
+segments_fold(struct segments *s, unsigned row)
+{
+    forget(s, row);
+    slots_fold(s->slots, row);
+}
+
+void
+segments_fold_orphans(struct segments *s)
+{
+    slots_fold_orphans(s->slots, getpid(), forget, s);
+}
+
+void
+segments_detach(struct segments *s)
+{
+    if (s->health != NULL)
+        health_detach(s->health);
+    if (s->limits != NULL)
+        limits_detach(s->limits);
+    if (s->peers != NULL)
+        peers_detach(s->peers);
+    if (s->slots != NULL)
+        slots_detach(s->slots);
+    *s = (struct segments){NULL, NULL, NULL, NULL};
+}

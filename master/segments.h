@@ -1,0 +1,37 @@
+/*
+ * The memory that all workers share, as the master holds it: made at the first start, handed from master to
+ * master.
+ */
+#ifndef WEIR_SEGMENTS_H
+#define WEIR_SEGMENTS_H
+
+#include <stdbool.h>
+
+#include "master/reason.h"
+#include "shm/health.h"
+#include "shm/limits.h"
+#include "shm/peers.h"
+#include "shm/slots.h"
+#include "worker/conf.h"
+
+struct segments {               /* NULL: not yet, or those of the last master are of another version */
+    struct slots *slots;
+    struct health *health;
+    struct limits_table *limits;
+    struct peers *peers;
+};
+
+/*
+ * Makes what is missing for a configuration of so many workers. Where `starting`, what is too small or of
+ * another size is made anew; later that waits for a restart or an upgrade, and is logged. False with *why.
+ */
+bool segments_make(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why);
+
+/* The worker of that row is gone: what it counted for others goes, its statistics are added up, the row is free. */
+void segments_fold(struct segments *s, unsigned row);
+/* The same for rows whose master is gone too. */
+void segments_fold_orphans(struct segments *s);
+
+void segments_detach(struct segments *s);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * Digests: SipHash-1-3 with a key of the segment's own, so that whoever chooses the names (an address, a
+ * field of a request) cannot aim at a place in a table. 64 bits: two names that share one are as good as never met.
+ */
+#ifndef WEIR_DIGEST_H
+#define WEIR_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct digest_key {
+    uint64_t k[2];
+};
+
+/* A random key. False with errno. */
+bool digest_key_make(struct digest_key *key);
+
+/* Of a name of two parts (either may be empty); never 0. Where one ends and the next begins counts. */
+uint64_t digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * Knows the table: sets of eight entries, each set two cache lines, found by the digest. An entry is the
+ * digest of a bucket and its theoretical arrival time (GCRA: when the bucket will be full again). A time that
+ * is over says the same as no entry, so what is oldest is what can best be spared; a free entry is the oldest of all.
+ *
+ * Invariants: an entry changes only by a swap of both words. Of two that put in the same bucket at once, each looks
+ * again afterwards, and one that sees the other takes its own out and comes again: a bucket is never
+ * counted in two entries. Capacity and key are copied out of the segment when it is mapped.
+ */
+#include "shm/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "shm/digest.h"
+#include "shm/pair.h"
+#include "shm/segment.h"
+
+static const char kind_name[] = "weirlimi";
+enum { VERSION = 1 };
+
+enum {
+    WAYS = 8,
+    TRIES = 1000,               /* each lost only to another that made progress */
+};
+
+#define SIZE_MOST ((size_t)1 << 40)
+#define DEPTH_MOST ((uint64_t)1 << 63)     /* of a bucket, in ns: 292 years, and the time can be added to it */
+
+struct head {
+    struct segment_head segment;
+    uint32_t layout;
+    uint32_t spare;
+    uint64_t asked;             /* the size */
+    uint64_t sets;
+    struct digest_key key;
+};
+
+struct set {
+    struct pair way[WAYS];
+} __attribute__((aligned(128)));
+
+struct limits_table {
+    struct segment segment;
+    struct set *set;
+    uint64_t sets;
+    size_t asked;
+    struct digest_key key;
+};
+
+/* The table */
+
+static uint32_t
+layout(void)
+{
+    return (uint32_t)(sizeof(struct set) << 16 | sizeof(struct head));
+}
+
+static uint64_t
+sets_of(size_t size)
+{
+    return size > sizeof(struct set) ? size / sizeof(struct set) : 1;
+}
+
+static size_t
+size_of(uint64_t sets)
+{
+    return segment_pages(sizeof(struct head)) + segment_pages(sets * sizeof(struct set));
+}
+
+static void
+find_parts(struct limits_table *t, size_t asked)
+{
+    t->set = (struct set *)(void *)((char *)t->segment.base + segment_pages(sizeof(struct head)));
+    t->sets = sets_of(asked);
+    t->asked = asked;
+}
+
+struct limits_table *
+limits_create(size_t size)
+{
+    struct limits_table *t = calloc(1, sizeof(*t));
+    struct head *head;
+
+    if (t == NULL)
+        return NULL;
+    if (size > SIZE_MOST)
+        errno = EINVAL;
+    else if (digest_key_make(&t->key) &&
+             segment_create(&t->segment, kind_name, VERSION, size_of(sets_of(size)))) {
+        find_parts(t, size);
+        head = t->segment.base;
+        head->layout = layout();
+        head->asked = size;
+        head->sets = t->sets;
+        head->key = t->key;
+        return t;
+    }
+    free(t);
+    return NULL;
+}
+
+static bool
+understand(struct limits_table *t)
+{
+    const struct head *head = t->segment.base;
+    uint64_t asked;
+
+    if (t->segment.size < sizeof(*head) || head->layout != layout())
+        return false;
+    asked = __atomic_load_n(&head->asked, __ATOMIC_RELAXED);
+    if (asked > SIZE_MOST || size_of(sets_of(asked)) != t->segment.size)
+        return false;
+    find_parts(t, asked);
+    t->key = head->key;
+    return true;
+}
+
+struct limits_table *
+limits_attach(int fd)
+{
+    struct limits_table *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return NULL;
+    if (segment_attach(&t->segment, kind_name, VERSION, fd)) {
+        if (understand(t))
+            return t;
+        t->segment.fd = -1;                     /* stays the caller's */
+        segment_detach(&t->segment);
+        errno = EINVAL;
+    }
+    free(t);
+    return NULL;
+}
+
+int
+limits_fd(const struct limits_table *t)
+{
+    return t->segment.fd;
+}
+
+void
+limits_detach(struct limits_table *t)
+{
+    segment_detach(&t->segment);
+    free(t);
+}
+
+size_t
+limits_size(const struct limits_table *t)
+{
+    return t->asked;
+}
+
+uint64_t
+limits_digest(const struct limits_table *t, const void *place, size_t n, const void *key, size_t m)
+{
+    return digest_make(&t->key, place, n, key, m);
+}
+
+/* Entries */
+
+static struct set *
+set_of(const struct limits_table *t, uint64_t digest)
+{
+    return &t->set[(unsigned __int128)digest * t->sets >> 64];
+}
+
+static struct pair *
+find(struct set *s, uint64_t digest, struct pair *held)
+{
+    unsigned i;
+
+    for (i = 0; i < WAYS; i++) {
+        *held = pair_read(&s->way[i]);
+        if (held->digest == digest)
+            return &s->way[i];
+    }
+    return NULL;
+}
+
+static struct pair *
+oldest(struct set *s, struct pair *held)
+{
+    struct pair *found = NULL;
+    unsigned i;
+
+    for (i = 0; i < WAYS; i++) {
+        struct pair p = pair_read(&s->way[i]);
+
+        if (found == NULL || p.time < held->time) {
+            found = &s->way[i];
+            *held = p;
+        }
+    }
+    return found;
+}
+
+static bool
+has_another(struct set *s, const struct pair *mine, uint64_t digest)
+{
+    unsigned i;
+
+    for (i = 0; i < WAYS; i++) {
+        if (&s->way[i] != mine && __atomic_load_n(&s->way[i].digest, __ATOMIC_SEQ_CST) == digest)
+            return true;
+    }
+    return false;
+}
+
+/* Puts it in the place of the oldest. False: come again. */
+static bool
+put_in(struct set *s, struct pair new)
+{
+    struct pair held, *way = oldest(s, &held);
+
+    if (!pair_swap(way, held, new))
+        return false;
+    return !has_another(s, way, new.digest) || !pair_swap(way, new, (struct pair){0, 0});
+}
+
+/* GCRA */
+
+/* Of a bucket: how far ahead of now its time may be. */
+static uint64_t
+depth(uint64_t interval, uint64_t burst)
+{
+    return burst > DEPTH_MOST / interval ? DEPTH_MOST : burst * interval;
+}
+
+/* How far ahead of now a time is; at most the bucket's depth. */
+static uint64_t
+ahead(uint64_t time, uint64_t now, uint64_t most)
+{
+    uint64_t n = time > now ? time - now : 0;
+
+    return n < most ? n : most;
+}
+
+static struct limits_verdict
+judge(uint64_t owed, uint64_t interval, uint64_t most)
+{
+    struct limits_verdict v = {.passes = owed <= most - interval};
+
+    if (v.passes)
+        owed += interval;
+    v.remaining = (most - owed) / interval;
+    v.wait_ns = v.remaining > 0 ? 0 : owed + interval - most;
+    v.full_ns = owed;
+    return v;
+}
+
+struct limits_verdict
+limits_take(struct limits_table *t, uint64_t digest, uint64_t interval_ns, uint64_t burst, uint64_t now_ns)
+{
+    uint64_t interval = interval_ns == 0 ? 1 : interval_ns < DEPTH_MOST / 2 ? interval_ns : DEPTH_MOST / 2;
+    uint64_t most = depth(interval, burst > 0 ? burst : 1);
+    struct set *s = set_of(t, digest);
+    struct limits_verdict v = {0};
+    unsigned i;
+
+    for (i = 0; i < TRIES; i++) {
+        struct pair held, *way = find(s, digest, &held);
+
+        v = judge(way != NULL ? ahead(held.time, now_ns, most) : 0, interval, most);
+        if (way != NULL && !v.passes && __atomic_load_n(&way->digest, __ATOMIC_SEQ_CST) == digest)
+            return v;
+        if (way != NULL ? v.passes && pair_swap(way, held, (struct pair){digest, now_ns + v.full_ns})
+                        : put_in(s, (struct pair){digest, now_ns + v.full_ns}))
+            return v;
+    }
+    return (struct limits_verdict){false, 0, interval, interval};
+}
+
+void
+limits_give_back(struct limits_table *t, uint64_t digest, uint64_t interval_ns, uint64_t now_ns)
+{
+    struct set *s = set_of(t, digest);
+    unsigned i;
+
+    for (i = 0; i < TRIES; i++) {
+        struct pair held, *way = find(s, digest, &held);
+
+        if (way == NULL || held.time <= now_ns)
+            return;
+        if (pair_swap(way, held, (struct pair){digest, held.time > interval_ns ? held.time - interval_ns : 0}))
+            return;
+    }
+}
