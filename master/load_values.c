@@ -367,7 +367,7 @@ read_networks(struct loader *l, const struct key *k, const struct node *n, void 
             load_error(l, yaml_item(n, i), "`%s`: `%.*s`: %s", k->name, STR_ARG(text), why);
         }
     }
-    if (k->adds && (outer.n > 0 || outer.unix_peers))
+    if (k->adds && (outer.n > 0 || outer.unix_peers || outer.outer != NULL))
         networks.outer = memcpy(arena_alloc(l->arena, sizeof(outer)), &outer, sizeof(outer));
     cidr_list_seal(&networks, l->arena);
     *(struct cidr_list *)at = networks;

@@ -320,10 +320,12 @@ START_TEST(lists_name_unix_peers_apart)
     struct cidr nets[2];
     struct cidr_list l = {.v = nets, .n = 2};
     struct ip in = ip_of("::1"), out = ip_of("::2"), none = {.family = 0};
+    struct arena *arena = arena_new();
     const char *why;
 
     ck_assert_int_eq(cidr_parse(&nets[0], STR("10.0.0.0/8"), &why), 0);
     ck_assert_int_eq(cidr_parse(&nets[1], STR("::1"), &why), 0);
+    cidr_list_seal(&l, arena);
     ck_assert(cidr_list_has(&l, &in));
     ck_assert(!cidr_list_has(&l, &out));
     ck_assert(!cidr_list_has(&l, &none));
@@ -332,6 +334,54 @@ START_TEST(lists_name_unix_peers_apart)
     none.family = AF_UNIX;
     ck_assert(cidr_list_has(&l, &none));
     ck_assert(!cidr_list_has(&l, &out));
+    arena_free(arena);
+}
+END_TEST
+
+/* Where a list finds the address: the text of the network and its line; text NULL: nowhere. */
+static void
+check_found(const struct cidr_list *l, struct ip ip, const char *text, int line)
+{
+    struct cidr found = {.line = 0};
+    char buf[50];
+
+    ck_assert(cidr_list_find(l, &ip, &found) == (text != NULL));
+    ck_assert_int_eq(cidr_list_line(l, &ip), line);
+    if (text == NULL)
+        return;
+    ck_assert_int_eq(found.line, line);
+    if (!str_eq((struct str){buf, cidr_format(&found, buf)}, str_of(text)))
+        ck_abort_msg("not %s", text);
+}
+
+START_TEST(lists_tell_which_network)
+{
+    struct arena *arena = arena_new();
+    struct cidr far[2], near[3];
+    struct cidr_list outer = {.v = far, .n = 2, .unix_peers = true, .unix_line = 9}, empty = {.outer = &outer};
+    struct cidr_list inner = {.v = near, .n = 3, .outer = &empty};
+    const char *why;
+
+    ck_assert_int_eq(cidr_parse(&far[0], STR("10.1.2.0/24"), &why), 0);
+    ck_assert_int_eq(cidr_parse(&far[1], STR("::/0"), &why), 0);
+    ck_assert_int_eq(cidr_parse(&near[0], STR("10.0.0.0/8"), &why), 0);
+    ck_assert_int_eq(cidr_parse(&near[1], STR("10.1.0.0/16"), &why), 0);
+    ck_assert_int_eq(cidr_parse(&near[2], STR("::ffff:192.0.2.1"), &why), 0);
+    for (int i = 0; i < 2; i++)
+        far[i].line = 1 + i;
+    for (int i = 0; i < 3; i++)
+        near[i].line = 11 + i;
+    cidr_list_seal(&outer, arena);
+    cidr_list_seal(&empty, arena);
+    cidr_list_seal(&inner, arena);
+    check_found(&inner, ip_of("10.1.2.3"), "10.1.0.0/16", 12);
+    check_found(&inner, ip_of("10.2.2.3"), "10.0.0.0/8", 11);
+    check_found(&inner, ip_of("192.0.2.1"), "192.0.2.1/32", 13);
+    check_found(&inner, ip_of("2001:db8::1"), "::/0", 2);
+    check_found(&inner, (struct ip){.family = 0}, "unix:", 9);
+    check_found(&inner, ip_of("192.0.2.2"), NULL, -1);
+    check_found(&outer, ip_of("10.2.2.3"), NULL, -1);
+    arena_free(arena);
 }
 END_TEST
 
@@ -353,5 +403,6 @@ main(void)
     tcase_add_test(t, networks_hold_addresses);
     tcase_add_test(t, bad_networks_say_why);
     tcase_add_test(t, lists_name_unix_peers_apart);
+    tcase_add_test(t, lists_tell_which_network);
     return unit_run(s);
 }

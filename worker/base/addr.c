@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <sys/un.h>
 
+#include "worker/base/log.h"
+#include "worker/base/radix.h"
+
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 static void
@@ -424,26 +427,68 @@ cidr_has(const struct cidr *c, const struct ip *ip)
     return c->ip.family == ip->family && same_prefix(c->ip.b, ip->b, c->bits);
 }
 
+size_t
+cidr_format(const struct cidr *c, char *buf)
+{
+    size_t n;
+
+    if (c->ip.family != AF_INET && c->ip.family != AF_INET6) {
+        memcpy(buf, "unix:", 5);
+        return 5;
+    }
+    n = ip_format(&c->ip, buf);
+    buf[n++] = '/';
+    return n + put_decimal(buf + n, c->bits);
+}
+
 void
 cidr_list_seal(struct cidr_list *l, struct arena *a)
 {
-    (void)l;
-    (void)a;
+    l->radix = radix_new(a);
+    for (size_t i = 0; i < l->n; i++)
+        radix_add(l->radix, &l->v[i], a);
+}
+
+/* In this list alone. */
+static bool
+find_own(const struct cidr_list *l, const struct ip *ip, struct cidr *found)
+{
+    const struct cidr *c;
+
+    if (ip->family != AF_INET && ip->family != AF_INET6) {
+        *found = (struct cidr){.line = l->unix_line};
+        return l->unix_peers;
+    }
+    if (l->n == 0)
+        return false;
+    check(l->radix != NULL);
+    c = radix_find(l->radix, ip, NULL);
+    if (c != NULL)
+        *found = *c;
+    return c != NULL;
+}
+
+bool
+cidr_list_find(const struct cidr_list *l, const struct ip *ip, struct cidr *found)
+{
+    for (; l != NULL; l = l->outer)
+        if (find_own(l, ip, found))
+            return true;
+    return false;
 }
 
 int
 cidr_list_line(const struct cidr_list *l, const struct ip *ip)
 {
-    if (ip->family != AF_INET && ip->family != AF_INET6)
-        return l->unix_peers ? l->unix_line : l->outer != NULL ? cidr_list_line(l->outer, ip) : -1;
-    for (size_t i = 0; i < l->n; i++)
-        if (cidr_has(&l->v[i], ip))
-            return l->v[i].line;
-    return l->outer != NULL ? cidr_list_line(l->outer, ip) : -1;
+    struct cidr found;
+
+    return cidr_list_find(l, ip, &found) ? found.line : -1;
 }
 
 bool
 cidr_list_has(const struct cidr_list *l, const struct ip *ip)
 {
-    return cidr_list_line(l, ip) >= 0;
+    struct cidr found;
+
+    return cidr_list_find(l, ip, &found);
 }

@@ -58,6 +58,8 @@ struct cidr {
 
 int cidr_parse(struct cidr *c, struct str text, const char **why);
 bool cidr_has(const struct cidr *c, const struct ip *ip);
+/* As it is written, "unix:" for family 0, into buf of at least 50 bytes; returns the length. */
+size_t cidr_format(const struct cidr *c, char *buf);
 
 /*
  * A set of networks. It is sealed once it is complete; then a lookup costs a walk down a radix tree,
@@ -73,9 +75,13 @@ struct cidr_list {
 };
 
 void cidr_list_seal(struct cidr_list *l, struct arena *a);
-/* The line of the file on which the network stands that has the address (the longest, inner before outer); -1: none has. */
+/*
+ * The network that has the address: the longest, a list's own before those of its `outer`. A unix socket's peer
+ * is found as a network of family 0. False: none has.
+ */
+bool cidr_list_find(const struct cidr_list *l, const struct ip *ip, struct cidr *found);
+/* The line of the file on which it stands; -1: none has the address. */
 int cidr_list_line(const struct cidr_list *l, const struct ip *ip);
-
 bool cidr_list_has(const struct cidr_list *l, const struct ip *ip);
 
 #endif
