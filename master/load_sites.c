@@ -6,9 +6,11 @@
 
 #include "master/loader.h"
 #include "worker/host.h"
-#include "worker/route.h"
+#include "worker/match.h"
+#include "worker/paths.h"
 
 #define COMPARED_MOST (20 * 1000 * 1000)
+#define REGEX_COST 20           /* comparisons that looking at a regex takes the time of */
 
 /* As the hosts of requests are compared: lower case, no port. Stricter than what a request may say. */
 static const char *
@@ -137,29 +139,41 @@ load_route(struct loader *l, const struct node *n, struct route *r)
         check_answers(l, n);
 }
 
-/* The first that takes all requests of route i; i where none does. */
+/*
+ * The first that takes all requests of route i; i where none does. Only such routes can as take some
+ * path that it takes: its own, that of its folder, any below "/" for a regex, or else "*" and all others.
+ */
 static size_t
-find_hider(const struct route *routes, size_t i)
+find_hider(struct loader *l, const struct site *s, const struct route *routes, size_t i, size_t *compared)
 {
-    size_t j = 0;
+    const struct match *m = &routes[i].match;
+    struct str path = m->path.p != NULL     ? m->path
+                      : m->prefix.p != NULL ? m->prefix
+                      : m->regex != NULL    ? STR("/")
+                                            : STR("*");
+    struct paths_walk walk;
+    size_t j;
 
-    while (j < i && !route_hides(&routes[j], &routes[i]))
-        j++;
-    return j;
+    paths_start(&walk, s->paths, path, l->scratch);
+    while ((j = paths_next(&walk)) < i) {
+        *compared += routes[j].match.regex != NULL ? REGEX_COST : 1;
+        if (match_hides(&routes[j].match, m))
+            return j;
+    }
+    return i;
 }
 
 /*
- * Warns of routes that never match. Each is compared to all before it; among more than a few thousand
- * routes in one site the later ones go unchecked, so that a reload never takes long.
+ * Warns of routes that never match. Among many thousand in one site that share their paths the later
+ * ones go unchecked, so that a reload never takes long.
  */
 static void
-check_hidden(struct loader *l, const struct route *routes, const struct node *n)
+check_hidden(struct loader *l, const struct site *s, const struct route *routes, const struct node *n)
 {
     size_t j, compared = 0;
 
     for (size_t i = 1; i < yaml_count(n) && compared < COMPARED_MOST; i++) {
-        j = find_hider(routes, i);
-        compared += j;
+        j = find_hider(l, s, routes, i, &compared);
         if (j < i) {
             struct str name = load_show(l, routes[j].name);
 
@@ -186,8 +200,10 @@ load_routes(struct loader *l, const struct key *k, const struct node *n, void *a
     for (size_t i = 0; i < list.n; i++)
         load_route(l, yaml_item(n, i), &routes[i]);
     memcpy(at, &list, sizeof(list));
-    if (l->errors == errors)
-        check_hidden(l, routes, n);
+    if (l->errors != errors)
+        return 0;
+    l->in_site->paths = paths_new(routes, list.n, l->arena);
+    check_hidden(l, l->in_site, routes, n);
     return 0;
 }
 

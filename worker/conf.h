@@ -49,9 +49,14 @@ struct policy {
     size_t buffer;
 };
 
+/* Of a member of struct policy: where its line stands in scope.policy_lines. */
+#define POLICY_LINES (sizeof(struct policy) / 8)
+#define POLICY_LINE(member) (offsetof(struct policy, member) / 8)
+
 /* What holds at one level (the file's top, a site, a route): the engine's policies and the modules'. */
 struct scope {
     struct policy policy;
+    int policy_lines[POLICY_LINES];     /* of each of them, in the file; 0: a default */
     void **conf;                /* by the module's index in the registry; NULL: not in use here */
     struct hooks hooks[PHASES];
 };
@@ -69,6 +74,7 @@ struct listener {
     struct str text;            /* as it was written */
     struct str name;            /* empty: none */
     bool proxy_protocol;
+    int line;
     unsigned index;
     unsigned series;            /* its counters, see shm/slots.h; set by the master */
     struct site_table *sites;   /* which site a host gets here; see worker/route.h */
@@ -194,6 +200,7 @@ struct site {
     struct scope scope;
     struct route *routes;
     size_t route_count;
+    struct paths *paths;        /* its routes by path; see worker/paths.h */
     int line;
 };
 

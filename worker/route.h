@@ -4,8 +4,6 @@
 #ifndef WEIR_ROUTE_H
 #define WEIR_ROUTE_H
 
-#include <stdbool.h>
-
 #include "worker/conf.h"
 
 struct request;
@@ -19,15 +17,16 @@ struct site_table;
 struct site_table *site_table_new(struct conf *conf, const struct listener *l, struct arena *a, int *twice,
                                   struct str *host);
 
-/* An exact name first, then the longest wildcard, then "*"; NULL: none. `host` is in lower case. */
-struct site *site_find(const struct site_table *t, struct str host);
-
-/* Master: whether every request that `later` takes is taken by `earlier` already. */
-bool route_hides(const struct route *earlier, const struct route *later);
+/*
+ * An exact name first, then the longest wildcard, then "*"; NULL: none. `host` is in lower case. To
+ * *steps (which may be NULL) is added how many entries were looked at.
+ */
+struct site *site_find(const struct site_table *t, struct str host, size_t *steps);
 
 /*
  * Worker: sets r->site, r->route, r->scope and the captures. 0, or the status to answer with: 421 no
- * such site, 404 no route, 400 for an encoded slash where the route refuses it, 500 for a regex that went over its limit.
+ * such site, 404 no route, 400 for an encoded slash where the route refuses it, 500 for a regex (of a
+ * path, header, parameter or cookie) that went over its limit. With r->trace it says why.
  */
 int route_request(struct request *r);
 

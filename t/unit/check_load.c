@@ -353,7 +353,21 @@ static const struct {
     {LISTEN "sites: [{hosts: a, routes: [{match: {methods: [GET, 'a b', '']}, say: {}}]}]\n",
      "f:2:53: `methods`: `a b` is no method\nf:2:60: `methods` wants a list of methods; this one is empty\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: {scheme: ftp, headers: {}}, say: {}}]}]\n",
-     "f:2:46: `scheme` wants http or https, not `ftp`\nf:2:51: unknown key `headers`\n"},
+     "f:2:46: `scheme` wants http or https, not `ftp`\nf:2:60: `headers` is an empty mapping\n"},
+    {LISTEN "sites: [{hosts: a, routes: [{match: {headers: {X: ~, 'a b': 1, Y: [], y: '~(', Z: \"a\\n\"}}, say: {}}]}]\n",
+     "f:2:51: `headers`: `X` wants a value or \"~regex\", not nothing; \"~\" in quotes takes any value\n"
+     "f:2:54: `headers`: `a b` is no header name\n"
+     "f:2:67: `headers`: `Y` wants a value or \"~regex\", not a list\n"
+     "f:2:71: `headers`: `y` stands twice, first on line 2\n"
+     "f:2:77: `headers`: missing closing parenthesis\n"
+     "f:2:83: `headers`: no `Z` is `a?`: no header has control bytes\n"},
+    {LISTEN "sites: [{hosts: a, routes: [{match: {cookies: {a=b: 1, c: 'x;y', '': 1}, query: {'': x, b: ' '}}, say: {}},\n"
+            "  {match: {query: v}, say: {}}]}]\n",
+     "f:2:48: `cookies`: `a=b` is no cookie name\n"
+     "f:2:59: `cookies`: no `c` is `x;y`: a cookie ends at ;\n"
+     "f:2:66: `cookies`: `` is empty\n"
+     "f:2:82: `query`: `` is empty\n"
+     "f:3:19: `query` wants a mapping of names to values or ~regex, not `v`\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: /x, say: {}}]}]\n", "f:2:37: `match` wants a mapping, not `/x`\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: {path: [/x]}, say: {}}]}]\n",
      "f:2:44: `path` wants a canonical path, not a list\n"},

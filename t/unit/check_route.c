@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "t/unit/unit.h"
+#include "worker/match.h"
+#include "worker/paths.h"
 #include "worker/request.h"
 #include "worker/route.h"
+#include "worker/trace.h"
 
 static struct arena *arena;
 static struct conf conf;
@@ -67,7 +70,7 @@ table(int want_twice)
 static int
 found(const struct site_table *t, const char *host)
 {
-    struct site *s = site_find(t, str_of(host));
+    struct site *s = site_find(t, str_of(host), NULL);
 
     return s != NULL ? (int)(s - sites) : -1;
 }
@@ -165,6 +168,38 @@ START_TEST(a_thousand_hosts)
 }
 END_TEST
 
+/* What a look-up costs on average, of hosts that are there and of ones that only wildcards take. */
+static double
+cost_of_hosts(size_t n)
+{
+    struct str_list *hosts = &sites[0].hosts;
+    struct site_table *t;
+    size_t steps = 0;
+
+    conf.site_count = 1;
+    hosts->v = arena_alloc(arena, n * sizeof(*hosts->v));
+    for (hosts->n = 0; hosts->n < n; hosts->n++)
+        hosts->v[hosts->n] = arena_printf(arena, "%shost%zu.example.net", hosts->n % 2 ? "*." : "", hosts->n);
+    t = table(-1);
+    for (size_t i = 0; i < n; i++) {
+        struct str host = arena_printf(arena, "%shost%zu.example.net", i % 2 ? "www." : "", i);
+
+        ck_assert_ptr_nonnull(site_find(t, host, &steps));
+    }
+    return (double)steps / (double)n;
+}
+
+START_TEST(a_thousand_hosts_cost_no_more_than_ten)
+{
+    double ten = cost_of_hosts(10), thousand = cost_of_hosts(1000), many = cost_of_hosts(20000);
+
+    /* one probe for a name, two for a wildcard, but for names that stand in another's place */
+    ck_assert(ten >= 1.5 && ten < 3);
+    ck_assert_msg(thousand < ten + 1, "%f steps, not %f", thousand, ten);
+    ck_assert_msg(many < ten + 1, "%f steps, not %f", many, ten);
+}
+END_TEST
+
 START_TEST(many_labels_are_many_probes_and_no_more)
 {
     char host[256];
@@ -199,6 +234,7 @@ start_routes(void)
     r.conf = &conf;
     r.listener = &listener;
     r.method_text = STR("GET");
+    fields_init(&r.request.fields, arena);
 }
 
 static struct match *
@@ -224,7 +260,8 @@ routed(const char *path)
 {
     int status;
 
-    r.uri.canonical = str_of(path);
+    sites[0].paths = paths_new(routes, sites[0].route_count, arena);
+    r.uri.path = r.uri.canonical = str_of(path);
     r.uri.form = strcmp(path, "*") == 0 ? URI_ASTERISK : URI_ORIGIN;
     status = route_request(&r);
     if (status != 0)
@@ -347,6 +384,227 @@ START_TEST(encoded_slashes_where_the_route_refuses_them)
 }
 END_TEST
 
+static void
+condition(struct conditions *all, const char *name, const char *value)
+{
+    struct condition c = {.name = str_of(name), .value = STR("")};
+
+    if (value[0] == '~')
+        c.regex = regex(value + 1);
+    else
+        c.value = str_of(value);
+    if (all->v == NULL)
+        all->v = arena_zalloc(arena, 8 * sizeof(*all->v));
+    all->v[all->n++] = c;
+}
+
+static void
+field(const char *name, const char *value)
+{
+    fields_add(&r.request.fields, str_of(name), str_of(value));
+}
+
+START_TEST(headers_are_conditions)
+{
+    start_routes();
+    condition(&add_route()->headers, "X-Beta", "1");
+    condition(&add_route()->headers, "accept", "~^text/");
+    condition(&add_route()->headers, "X-Empty", "");
+    condition(&add_route()->headers, "X-Any", "~");
+    add_route();
+    ck_assert_int_eq(routed("/"), 4);
+    field("x-beta", "2");
+    field("x-BETA", "1");
+    ck_assert_int_eq(routed("/"), 0);
+    r.request.fields.v[1].gone = true;
+    ck_assert_int_eq(routed("/"), 4);
+    field("X-Any", "");
+    ck_assert_int_eq(routed("/"), 3);
+    field("X-Empty", "");
+    ck_assert_int_eq(routed("/"), 2);
+    field("Accept", "image/png");
+    field("Accept", "text/html");
+    ck_assert_int_eq(routed("/"), 1);
+}
+END_TEST
+
+START_TEST(parameters_are_conditions)
+{
+    start_routes();
+    condition(&add_route()->query, "v", "2");
+    condition(&add_route()->query, "a b", "~^\xC3\xA9 .$");
+    condition(&add_route()->query, "flag", "");
+    add_route();
+    ck_assert_int_eq(routed("/"), 3);
+    r.uri.query = STR("?v=1&V=2&x=v=2");
+    ck_assert_int_eq(routed("/"), 3);
+    r.uri.query = STR("?v=1&%76=%32");
+    ck_assert_int_eq(routed("/"), 0);
+    r.uri.query = STR("?a%20b=%c3%a9+z");
+    ck_assert_int_eq(routed("/"), 1);
+    r.uri.query = STR("?x&flag");
+    ck_assert_int_eq(routed("/"), 2);
+    r.uri.query = STR("?flag=1");
+    ck_assert_int_eq(routed("/"), 3);
+}
+END_TEST
+
+START_TEST(cookies_are_conditions)
+{
+    start_routes();
+    condition(&add_route()->cookies, "plan", "~^gold");
+    condition(&add_route()->cookies, "Plan", "x");
+    add_route();
+    field("X", "plan=gold");
+    ck_assert_int_eq(routed("/"), 2);
+    field("Cookie", "a=b; plan=silver; plan = golden ;Plan=x");
+    ck_assert_int_eq(routed("/"), 0);
+    r.request.fields.v[1].value = STR("a=b; plan=silver; Plan=x");
+    ck_assert_int_eq(routed("/"), 1);
+    field("Cookie", "plan=gold");
+    ck_assert_int_eq(routed("/"), 0);
+}
+END_TEST
+
+START_TEST(conditions_add_up)
+{
+    struct match *m;
+
+    start_routes();
+    m = add_route();
+    condition(&m->headers, "a", "1");
+    condition(&m->headers, "b", "~2");
+    condition(&m->query, "c", "3");
+    condition(&m->cookies, "d", "4");
+    m->regex = regex("^/(x)$");
+    add_route()->regex = regex("^/(.*)$");
+    field("A", "1");
+    field("B", "12");
+    field("Cookie", "d=4");
+    r.uri.query = STR("?c=3");
+    ck_assert_int_eq(routed("/x"), 0);
+    ck_assert_ptr_eq(r.captures->regex, m->regex);
+    r.uri.query = STR("?c=4");
+    ck_assert_int_eq(routed("/x"), 1);
+    ck_assert_ptr_eq(r.captures->regex, routes[1].match.regex);
+    ck_assert_int_eq(routed("/y"), 1);
+}
+END_TEST
+
+START_TEST(a_condition_over_its_limit_is_ours)
+{
+    struct str evil = STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"), more;
+    char *spaces = arena_alloc(arena, 8200);
+
+    start_routes();
+    condition(&add_route()->headers, "X", "~^(a+)+$");
+    condition(&add_route()->query, "x", "~^(a+)+$");
+    condition(&add_route()->cookies, "x", "~^(a+)+$");
+    add_route();
+    ck_assert_int_eq(routed("/"), 3);
+    fields_add(&r.request.fields, STR("x"), evil);
+    ck_assert_int_eq(routed("/"), 500);
+    ck_assert_ptr_null(r.captures);
+    fields_init(&r.request.fields, arena);
+    r.uri.query = arena_printf(arena, "?x=%.*s", STR_ARG(evil));
+    ck_assert_int_eq(routed("/"), 500);
+    memset(spaces, '+', 8200);
+    more = arena_printf(arena, "?x=%.*s", 8192, spaces);
+    r.uri.query = more;
+    ck_assert_int_eq(routed("/"), 3);
+    r.uri.query = arena_printf(arena, "%.*s+", STR_ARG(more));
+    ck_assert_int_eq(routed("/"), 500);
+    r.uri.query = STR_NONE;
+    fields_add(&r.request.fields, STR("cookie"), arena_printf(arena, "x=%.*s", STR_ARG(evil)));
+    ck_assert_int_eq(routed("/"), 500);
+}
+END_TEST
+
+/* Those that are tried are those that the path leaves. */
+START_TEST(kinds_mixed_keep_their_order)
+{
+    start_routes();
+    add_route()->path = STR("/a/b");
+    add_route()->regex = regex("c$");
+    add_route()->prefix = STR("/a");
+    add_route()->methods = list("POST");
+    add_route()->path = STR("/a/d");
+    add_route();
+    ck_assert_int_eq(routed("/a/b"), 0);
+    ck_assert_int_eq(routed("/a/c"), 1);
+    ck_assert_int_eq(routed("/a/d"), 2);
+    ck_assert_int_eq(routed("/c"), 1);
+    ck_assert_int_eq(routed("/d"), 5);
+    r.method_text = STR("POST");
+    ck_assert_int_eq(routed("/d"), 3);
+    ck_assert_int_eq(routed("/a"), 2);
+}
+END_TEST
+
+static struct str said;
+
+static void
+say(struct trace *t, int line, const char *text)
+{
+    (void)t;
+    said = arena_printf(arena, "%.*s%d %s\n", STR_ARG(said), line, text);
+}
+
+static void
+ck_said(const char *want)
+{
+    ck_assert_msg(str_eq(said, str_of(want)), "%.*s  not\n%s", STR_ARG(said), want);
+}
+
+START_TEST(who_traces_hears_why)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    struct trace trace = {.say = say};
+
+    said = STR("");
+    start_routes();
+    sites[0].name = STR("first");
+    sites[0].line = 1;
+    for (int i = 0; i < 8; i++) {
+        routes[i].name = str_of(names[i]);
+        routes[i].line = 10 + i;
+    }
+    add_route()->path = STR("/x");
+    add_route()->prefix = STR("/api");
+    add_route()->methods = list("PUT, POST");
+    condition(&add_route()->headers, "X-Beta", "1");
+    condition(&add_route()->query, "v", "~^2");
+    condition(&add_route()->cookies, "plan", "gold");
+    add_route()->regex = regex("^/(z)$");
+    add_route()->scheme = SCHEME_HTTPS;
+    r.trace = &trace;
+    r.host.name = STR("h.example.com");
+    r.uri.query = STR("?v=3");
+    field("X-Beta", "2");
+    ck_assert_int_eq(routed("/y"), 404);
+    ck_assert_ptr_null(r.captures);
+    ck_said("1 site `first`: host `h.example.com` is one of `*`\n"
+            "10 not route `a`: the path is not /x\n"
+            "11 not route `b`: the path is not below /api/\n"
+            "12 not route `c`: the method is none of PUT, POST\n"
+            "13 not route `d`: header X-Beta is not `1`\n"
+            "14 not route `e`: parameter v does not match ^2\n"
+            "15 not route `f`: cookie plan is absent\n"
+            "16 not route `g`: the path does not match ^/(z)$\n"
+            "17 not route `h`: the scheme is not https\n"
+            "1 no route of the site matches: 404\n");
+    said = STR("");
+    sites[0].hosts = list("a.com, *.com, *.example.com");
+    listener.sites = table(-1);
+    ck_assert_int_eq(routed("/x"), 0);
+    ck_said("1 site `first`: host `h.example.com` is one of `*.example.com`\n10 route `a`\n");
+    said = STR("");
+    r.host.name = STR("other");
+    ck_assert_int_eq(routed("/x"), 421);
+    ck_said("0 site: none here has the host `other`: 421\n");
+}
+END_TEST
+
 static struct route
 route_of(const char *path, const char *prefix, const char *pattern, const char *methods, int scheme)
 {
@@ -363,7 +621,7 @@ route_of(const char *path, const char *prefix, const char *pattern, const char *
 static void
 hides(bool want, struct route earlier, struct route later)
 {
-    ck_assert_int_eq(route_hides(&earlier, &later), want);
+    ck_assert_int_eq(match_hides(&earlier.match, &later.match), want);
 }
 
 START_TEST(hidden_routes)
@@ -409,6 +667,36 @@ START_TEST(hidden_routes)
 }
 END_TEST
 
+START_TEST(hidden_by_the_same_conditions)
+{
+    struct route none = route_of(NULL, "/a", NULL, "", SCHEME_ANY), one = none, same = none, two = none;
+    struct route other = none, pattern = none, query = none, cookie = none, upper = none;
+
+    condition(&one.match.headers, "X-Beta", "1");
+    condition(&same.match.headers, "x-beta", "1");
+    condition(&two.match.headers, "Y", "~1");
+    condition(&two.match.headers, "X-Beta", "1");
+    condition(&other.match.headers, "X-Beta", "2");
+    condition(&pattern.match.headers, "X-Beta", "~1");
+    condition(&query.match.query, "X-Beta", "1");
+    condition(&cookie.match.cookies, "x", "1");
+    condition(&upper.match.cookies, "X", "1");
+    hides(true, none, one);
+    hides(false, one, none);
+    hides(true, one, same);
+    hides(true, one, two);
+    hides(false, two, one);
+    hides(false, one, other);
+    hides(false, one, pattern);
+    hides(false, pattern, one);
+    hides(true, pattern, pattern);
+    hides(false, one, query);
+    hides(true, query, query);
+    hides(true, cookie, cookie);
+    hides(false, cookie, upper);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -422,6 +710,7 @@ main(void)
     tcase_add_test(tc, a_listener_has_its_own_sites);
     tcase_add_test(tc, a_host_of_two_sites_is_found_out);
     tcase_add_test(tc, a_thousand_hosts);
+    tcase_add_test(tc, a_thousand_hosts_cost_no_more_than_ten);
     tcase_add_test(tc, many_labels_are_many_probes_and_no_more);
     tcase_add_test(tc, a_prefix_is_whole_segments);
     tcase_add_test(tc, the_asterisk_is_no_path);
@@ -430,6 +719,14 @@ main(void)
     tcase_add_test(tc, a_regex_over_its_limit_is_ours);
     tcase_add_test(tc, scopes_go_inwards);
     tcase_add_test(tc, encoded_slashes_where_the_route_refuses_them);
+    tcase_add_test(tc, headers_are_conditions);
+    tcase_add_test(tc, parameters_are_conditions);
+    tcase_add_test(tc, cookies_are_conditions);
+    tcase_add_test(tc, conditions_add_up);
+    tcase_add_test(tc, a_condition_over_its_limit_is_ours);
+    tcase_add_test(tc, kinds_mixed_keep_their_order);
+    tcase_add_test(tc, who_traces_hears_why);
     tcase_add_test(tc, hidden_routes);
+    tcase_add_test(tc, hidden_by_the_same_conditions);
     return unit_run(s);
 }

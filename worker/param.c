@@ -1,0 +1,101 @@
+/*
+ * Queries as forms send them (application/x-www-form-urlencoded), and cookies. "&" alone separates:
+ * ";" did in an old recommendation, and is data to those that read queries today.
+ */
+#include "worker/param.h"
+
+/* Cuts what comes before the separator off the front of s. */
+static struct str
+cut(struct str *s, char separator)
+{
+    const char *end = s->n > 0 ? memchr(s->p, separator, s->n) : NULL;
+    struct str part = *s;
+
+    if (end == NULL) {
+        *s = STR_NONE;
+        return part;
+    }
+    part.n = (size_t)(end - s->p);
+    *s = (struct str){end + 1, s->n - part.n - 1};
+    return part;
+}
+
+struct str
+param_query(struct str query)
+{
+    return query.n > 0 ? (struct str){query.p + 1, query.n - 1} : STR_NONE;
+}
+
+bool
+param_next(struct str *rest, struct param *p)
+{
+    if (rest->n == 0)
+        return false;
+    p->value = cut(rest, '&');
+    p->name = cut(&p->value, '=');
+    return true;
+}
+
+bool
+param_next_cookie(struct str *rest, struct param *p)
+{
+    if (rest->n == 0)
+        return false;
+    p->value = cut(rest, ';');
+    p->name = str_trim(cut(&p->value, '='));
+    p->value = str_trim(p->value);
+    return true;
+}
+
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte that s stands for at *i, which moves on behind it. */
+static char
+decode(struct str s, size_t *i)
+{
+    char c = s.p[(*i)++];
+    int high, low;
+
+    if (c == '+')
+        return ' ';
+    if (c != '%' || s.n - *i < 2)
+        return c;
+    high = hex_value(s.p[*i]);
+    low = hex_value(s.p[*i + 1]);
+    if (high < 0 || low < 0)
+        return c;
+    *i += 2;
+    return (char)(high << 4 | low);
+}
+
+size_t
+param_decode(struct str encoded, char *to, size_t room)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < encoded.n; n++) {
+        char c = decode(encoded, &i);
+
+        if (n < room)
+            to[n] = c;
+    }
+    return n;
+}
+
+bool
+param_is(struct str encoded, struct str plain)
+{
+    size_t i = 0, n = 0;
+
+    while (i < encoded.n && n < plain.n)
+        if (decode(encoded, &i) != plain.p[n++])
+            return false;
+    return i == encoded.n && n == plain.n;
+}
