@@ -126,8 +126,8 @@ site_table_new(struct conf *conf, const struct listener *l, struct arena *a, int
     return t;
 }
 
-struct site *
-site_find(const struct site_table *t, struct str host, size_t *steps)
+static struct site *
+find(const struct site_table *t, struct str host, size_t *steps)
 {
     struct {
         size_t at;
@@ -135,10 +135,8 @@ site_find(const struct site_table *t, struct str host, size_t *steps)
     } labels[LABELS_MOST];
     const struct entry *e;
     uint32_t hash = HASH_START;
-    size_t count = 0, nobodys = 0;
+    size_t count = 0;
 
-    if (steps == NULL)
-        steps = &nobodys;
     for (size_t i = host.n; i > 0; i--) {
         hash = mix(hash, host.p[i - 1]);
         /* a wildcard stands for at least one label, so a dot at the very beginning is none */
@@ -156,6 +154,23 @@ site_find(const struct site_table *t, struct str host, size_t *steps)
             return e->site;
     }
     return t->any;
+}
+
+struct site *
+site_find(const struct site_table *t, struct str host)
+{
+    size_t steps = 0;
+
+    return find(t, host, &steps);
+}
+
+size_t
+site_cost(const struct site_table *t, struct str host)
+{
+    size_t steps = 0;
+
+    find(t, host, &steps);
+    return steps;
 }
 
 /* Of those that the path leaves, in the order written. */
@@ -190,7 +205,7 @@ choose(struct request *r)
     r->route = NULL;
     r->captures = NULL;
     r->scope = &r->conf->scope;
-    r->site = site_find(r->listener->sites, r->host.name, NULL);
+    r->site = site_find(r->listener->sites, r->host.name);
     if (r->site == NULL)
         return 421;
     r->scope = &r->site->scope;

@@ -17,11 +17,11 @@ struct site_table;
 struct site_table *site_table_new(struct conf *conf, const struct listener *l, struct arena *a, int *twice,
                                   struct str *host);
 
-/*
- * An exact name first, then the longest wildcard, then "*"; NULL: none. `host` is in lower case. To
- * *steps (which may be NULL) is added how many entries were looked at.
- */
-struct site *site_find(const struct site_table *t, struct str host, size_t *steps);
+/* An exact name first, then the longest wildcard, then "*"; NULL: none. `host` is in lower case. */
+struct site *site_find(const struct site_table *t, struct str host);
+
+/* How many entries of the table that looks at. */
+size_t site_cost(const struct site_table *t, struct str host);
 
 /*
  * Worker: sets r->site, r->route, r->scope and the captures. 0, or the status to answer with: 421 no
