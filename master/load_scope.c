@@ -58,10 +58,32 @@ clear(const struct key *k, void *at, unsigned level)
         *(int64_t *)at = 0;
 }
 
+/* Which line of the file says what a policy is; a section's are told one by one. */
+static void
+note_lines(const struct key *k, const struct given *given, int *lines, unsigned level)
+{
+    const struct node *value = given->value;
+
+    if (k->type != KEY_SECTION) {
+        lines[k->offset / 8] = given->key->line;
+        return;
+    }
+    for (const struct key *inner = k->keys; inner->name != NULL; inner++) {
+        int *line = &lines[(k->offset + inner->offset) / 8];
+
+        if (is_off(value) && (inner->levels == 0 || inner->levels & level))
+            *line = given->key->line;
+        for (size_t i = 0; value->kind == NODE_MAP && i < value->n; i++)
+            if (str_eq(value->keys[i]->text, str_of(inner->name)))
+                *line = value->keys[i]->line;
+    }
+}
+
 /* Policies that are off are cleared here, and taken out of what the table fills in. */
 static void
-load_policy(struct loader *l, const struct node *map, bool *taken, struct policy *policy, unsigned level)
+load_policy(struct loader *l, const struct node *map, bool *taken, struct scope *scope, unsigned level)
 {
+    struct policy *policy = &scope->policy;
     struct given *given = load_claim(l, keys_policy, map, taken);
 
     if (level == KEY_TOP) {
@@ -69,6 +91,9 @@ load_policy(struct loader *l, const struct node *map, bool *taken, struct policy
 
         load_fill(l, keys_policy, none, map, policy, level, true);
     }
+    for (size_t i = 0; keys_policy[i].name != NULL; i++)
+        if (given[i].key != NULL)
+            note_lines(&keys_policy[i], &given[i], scope->policy_lines, level);
     for (size_t i = 0; keys_policy[i].name != NULL; i++)
         if (given[i].key != NULL && is_off(given[i].value) && clearable(&keys_policy[i])) {
             clear(&keys_policy[i], (char *)policy + keys_policy[i].offset, level);
@@ -269,7 +294,7 @@ load_scope(struct loader *l, const struct key *own, const struct node *map, cons
         memcpy(taken, owned, map->n * sizeof(*taken));
     if (outer != NULL)
         *scope = *outer->scope;
-    load_policy(l, map, taken, &scope->policy, level);
+    load_policy(l, map, taken, scope, level);
     load_modules(l, map, taken, &layer, outer, level);
     for (size_t i = 0; i < map->n; i++)
         if (!taken[i])

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 
+#include "master/explain.h"
 #include "master/load.h"
 #include "master/master.h"
 #include "master/options.h"
@@ -24,24 +25,39 @@ check_user(const struct options *o, const struct conf *conf)
     return false;
 }
 
-/* Says all that is wrong with the configuration. */
-static int
-check_configuration(const struct options *o)
+/* Says all that is wrong with the configuration; NULL where it has an error. */
+static struct conf *
+load(const struct options *o)
 {
     struct findings f = {.arena = arena_new()};
     struct conf *conf = options_load(o, &f);
-    bool good;
-    size_t i;
 
-    for (i = 0; i < f.n; i++)
+    for (size_t i = 0; i < f.n; i++)
         fprintf(stderr, "%.*s\n", STR_ARG(f.v[i].text));
-    good = conf != NULL && check_user(o, conf);
+    arena_free(f.arena);
+    return conf;
+}
+
+static int
+check_configuration(const struct options *o)
+{
+    struct conf *conf = load(o);
+    bool good = conf != NULL && check_user(o, conf);
+
     if (good)
         fprintf(stderr, "%s: ok\n", o->text.n > 0 ? "the options" : o->file);
-    arena_free(f.arena);
-    if (conf != NULL)
-        conf_free(conf);
+    conf_free(conf);
     return !good;
+}
+
+static int
+explain_request(const struct options *o)
+{
+    struct conf *conf = load(o);
+    int status = conf != NULL ? explain(conf, &o->ask) : 1;
+
+    conf_free(conf);
+    return status;
 }
 
 int
@@ -54,6 +70,8 @@ main(int argc, char **argv)
     switch (o.action) {
     case ACTION_CHECK:
         return check_configuration(&o);
+    case ACTION_EXPLAIN:
+        return explain_request(&o);
     case ACTION_KEYS:
         load_print_keys(stdout);
         return 0;

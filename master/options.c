@@ -5,6 +5,7 @@
  */
 #include "master/options.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 static const char usage[] =
     "usage: weir [-c FILE] [-f] [-t]\n"
     "       weir -l ADDRESS:PORT... -u http://HOST[:PORT]...\n"
+    "       weir [-c FILE] -T METHOD URL [-H 'NAME: VALUE']... [--from ADDRESS] [--listen NAME]\n"
     "       weir -k | -V | -h\n"
     "\n"
     "  -c FILE               the configuration; default " SYSCONFDIR "/weir/weir.yaml\n"
@@ -28,6 +30,10 @@ static const char usage[] =
     "  -t                    only check the configuration\n"
     "  -l ADDRESS:PORT       without a file: accept here,\n"
     "  -u http://HOST:PORT   forward there; in the foreground, logs on stderr\n"
+    "  -T METHOD URL         tell what such a request would meet, line by line of the file\n"
+    "  -H 'NAME: VALUE'      a header of it; may be given more than once\n"
+    "  --from ADDRESS        whom it comes from; default 127.0.0.1\n"
+    "  --listen NAME         where it comes in, by name or address; default as the URL says\n"
     "  -k                    list all keys of the configuration\n"
     "  -V                    print the version\n"
     "  -h                    print this\n";
@@ -48,6 +54,16 @@ struct parse {
     struct arena *arena;
     struct str listen;
     struct str servers;
+    int argc;
+    char **argv;
+};
+
+enum { LONG_FROM = 1, LONG_LISTEN };
+
+static const struct option long_options[] = {
+    {"from", required_argument, NULL, LONG_FROM},
+    {"listen", required_argument, NULL, LONG_LISTEN},
+    {NULL, 0, NULL, 0},
 };
 
 const char *
@@ -147,6 +163,54 @@ absolute(struct arena *arena, const char *path)
     return arena_cstr(arena, s);
 }
 
+/* Two values: getopt gave the first. */
+static void
+ask(struct parse *p, const char *method)
+{
+    struct ask *a = &p->o->ask;
+
+    if (a->method != NULL)
+        refuse("-T: one request at a time");
+    if (optind == p->argc)
+        refuse("-T wants a method and a URL");
+    a->method = method;
+    a->url = p->argv[optind++];
+    p->o->action = ACTION_EXPLAIN;
+}
+
+static void
+add_header(struct parse *p, const char *header)
+{
+    struct ask *a = &p->o->ask;
+
+    if (a->headers == NULL)
+        a->headers = arena_alloc(p->arena, (size_t)p->argc * sizeof *a->headers);
+    a->headers[a->header_count++] = header;
+}
+
+/* Options of the question, which mean nothing without it. */
+static void
+check_ask(const struct options *o)
+{
+    const struct ask *a = &o->ask;
+    const char *why;
+
+    if (a->method == NULL && (a->header_count > 0 || a->from != NULL || a->listen != NULL))
+        refuse("-H, --from and --listen go with -T");
+    if (a->method != NULL && o->action != ACTION_EXPLAIN)
+        refuse("-T goes with no other action");
+    if (a->method != NULL && (why = explain_refuses(a)) != NULL)
+        refuse("%s", why);
+}
+
+static _Noreturn void
+refuse_option(const struct parse *p)
+{
+    if (optopt == 0)
+        refuse("there is no option %s", p->argv[optind - 1]);
+    refuse("there is no option -%c", optopt);
+}
+
 static void
 take(struct parse *p, int option, const char *value)
 {
@@ -160,14 +224,18 @@ take(struct parse *p, int option, const char *value)
     case 'V': o->action = ACTION_VERSION; break;
     case 'l': add_listen(p, value); break;
     case 'u': add_upstream(p, value); break;
+    case 'T': ask(p, value); break;
+    case 'H': add_header(p, value); break;
+    case LONG_FROM: o->ask.from = value; break;
+    case LONG_LISTEN: o->ask.listen = value; break;
     case 'h':
         fputs(usage, stdout);
         exit(0);
-    case ':': refuse("option -%c needs a value", optopt);
-    default:
-        if (optopt == '-')
-            refuse("there are no long options");
-        refuse("there is no option -%c", optopt);
+    case ':':
+        if (optopt == LONG_FROM || optopt == LONG_LISTEN)
+            refuse("option --%s needs a value", long_options[optopt - 1].name);
+        refuse("option -%c needs a value", optopt);
+    default: refuse_option(p);
     }
 }
 
@@ -187,14 +255,15 @@ void
 options_parse(struct options *o, int argc, char **argv)
 {
     static struct arena *arena;         /* lives as long as the process */
-    struct parse p = {o, arena = arena_new(), STR_NONE, STR_NONE};
+    struct parse p = {o, arena = arena_new(), STR_NONE, STR_NONE, argc, argv};
     int option;
 
     *o = (struct options){0};
-    while ((option = getopt(argc, argv, ":c:fl:u:tkVh")) != -1)
+    while ((option = getopt_long(argc, argv, ":c:fl:u:tkVhT:H:", long_options, NULL)) != -1)
         take(&p, option, optarg);
     if (optind < argc)
         refuse("%s: only options are taken", argv[optind]);
+    check_ask(o);
     if (p.listen.n > 0 || p.servers.n > 0) {
         make_text(&p);
         return;

@@ -6,15 +6,17 @@
 
 #include <stdbool.h>
 
+#include "master/explain.h"
 #include "master/load.h"
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_KEYS, ACTION_VERSION };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_EXPLAIN, ACTION_KEYS, ACTION_VERSION };
 
 struct options {
     enum action action;
     bool foreground;
-    const char *file;           /* an absolute path when it is to run; as it was given for -t */
+    const char *file;           /* an absolute path when it is to run; as it was given for -t and -T */
     struct str text;            /* instead of a file, from -l and -u */
+    struct ask ask;             /* -T, -H, --from, --listen */
 };
 
 /*

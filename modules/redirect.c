@@ -5,10 +5,12 @@
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/template.h"
+#include "worker/trace.h"
 
 struct redirect {
     struct template *to;
     int status;                 /* index into statuses */
+    int line;
 };
 
 static const char *const statuses[] = {"301", "302", "303", "307", "308", NULL};
@@ -17,9 +19,10 @@ static const int codes[] = {301, 302, 303, 307, 308};
 static void
 make_ready(struct ready *ready, void *conf)
 {
-    const struct redirect *redirect = conf;
+    struct redirect *redirect = conf;
     struct str to = template_source(redirect->to);
 
+    redirect->line = ready->line;
     if (to.n == 0)
         ready->error(ready, "`to` is empty");
     else if (!field_is_value(to))
@@ -45,8 +48,11 @@ redirect(struct request *r, const void *data)
     struct str to = str_trim(template_expand(conf->to, r));
     int status = codes[conf->status];
 
-    if (to.n == 0 || !field_is_value(to))
+    if (to.n == 0 || !field_is_value(to)) {
+        trace(r, conf->line, "500: `to` makes no Location: %.*s", STR_ARG(to));
         return 500;
+    }
+    trace(r, conf->line, "redirect: %d to %.*s", status, STR_ARG(to));
     answer(r, status, STR("text/plain"), note(r, status));
     fields_add_id(&r->response.fields, FIELD_LOCATION, to);
     return HOOK_ANSWER;

@@ -5,11 +5,13 @@
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/template.h"
+#include "worker/trace.h"
 
 struct respond {
     int64_t status;
     struct template *body;      /* NULL: none */
     struct template_map headers;
+    int line;
 };
 
 /* How a message is framed and where it goes next is the engine's to say. */
@@ -52,10 +54,11 @@ check_header(struct ready *ready, const struct respond *conf, size_t i)
 static void
 make_ready(struct ready *ready, void *conf)
 {
-    const struct respond *respond = conf;
+    struct respond *respond = conf;
     int status = (int)respond->status;
     bool empty = respond->body == NULL || template_source(respond->body).n == 0;
 
+    respond->line = ready->line;
     /* RFC 9110 15.3.5, 15.3.6, 15.4.5 */
     if (!empty && (status == 204 || status == 205 || status == 304))
         ready->error(ready, "a %d has no body", status);
@@ -85,8 +88,11 @@ respond(struct request *r, const void *data)
     struct str body = conf->body != NULL ? template_expand(conf->body, r) : STR_NONE;
     struct str type = body.n > 0 ? STR("text/plain") : STR_NONE;
 
-    if (!expand_headers(conf, r, values, &type))
+    if (!expand_headers(conf, r, values, &type)) {
+        trace(r, conf->line, "500: a value that no header may have");
         return 500;
+    }
+    trace(r, conf->line, "respond: %d with %zu bytes", (int)conf->status, body.n);
     answer(r, (int)conf->status, type, body);
     for (size_t i = 0; i < conf->headers.n; i++)
         if (field_id(conf->headers.v[i].name) != FIELD_CONTENT_TYPE)

@@ -10,6 +10,7 @@
 #include "worker/h1/origin.h"
 #include "worker/hop.h"
 #include "worker/state.h"
+#include "worker/trace.h"
 #include "worker/upstream/balance.h"
 #include "worker/upstream/queue.h"
 
@@ -70,6 +71,8 @@ count_forwards(struct request *r)
     if ((left = str_decimal(f->value)) < 0)
         return 400;
     if (left == 0)
+        trace(r, r->route->line, "Max-Forwards is 0: weir is the one that is asked");
+    if (left == 0)
         return r->method == METHOD_TRACE ? answer_trace(r) : answer_options(r);
     f->value = arena_printf(r->arena, "%lld", left - 1);
     return HOOK_NEXT;
@@ -92,8 +95,10 @@ fetch_prepare(struct request *r)
         return 500;
     if (waits_for_content(r))
         return HOOK_WAIT;
-    if (forwarded_loops(r))
+    if (forwarded_loops(r)) {
+        trace(r, r->route->line, "508: Via says that it came through weir more than eight times: it goes in circles");
         return 508;
+    }
     if ((result = count_forwards(r)) != HOOK_NEXT)
         return result;
     r->upstream = r->route->proxy;

@@ -6,6 +6,7 @@
 #include <ctype.h>
 
 #include "worker/base/random.h"
+#include "worker/trace.h"
 
 #define OUR_NAME "weir"
 #define LOOPS_MOST 8
@@ -126,6 +127,35 @@ new_id(struct arena *a)
     return (struct str){id, 32};
 }
 
+/* What a client says of others that is not believed. */
+static void
+tell_distrust(struct request *r, const char *peer)
+{
+    static const enum field_id ids[] = {FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_PROTO, FIELD_X_FORWARDED_HOST,
+                                        FIELD_FORWARDED, FIELD_X_REQUEST_ID};
+
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
+        if (fields_find_id(&r->request.fields, ids[i]) != NULL)
+            trace(r, r->listener->line, "%.*s is not believed: %s is in no trusted_proxies",
+                  STR_ARG(field_name(ids[i])), peer);
+}
+
+static void
+tell(struct request *r)
+{
+    int line = cidr_list_line(&r->conf->trusted_proxies, &r->peer);
+    char peer[ADDRESS_MOST + 1], client[ADDRESS_MOST + 1];
+
+    peer[ip_format(&r->peer, peer)] = '\0';
+    client[ip_format(&r->client, client)] = '\0';
+    if (r->peer_trusted)
+        trace(r, line, "%s is a trusted proxy: what it says of its client is believed", peer);
+    else
+        tell_distrust(r, peer);
+    trace(r, r->peer_trusted ? line : r->listener->line, "$client_ip %s, $scheme %s", client,
+          r->https ? "https" : "http");
+}
+
 void
 forwarded_trust(struct request *r)
 {
@@ -146,6 +176,8 @@ forwarded_trust(struct request *r)
         id = last_value(r, FIELD_X_REQUEST_ID);
     }
     r->id = is_id(id) ? id : new_id(r->arena);
+    if (r->trace != NULL)
+        tell(r);
 }
 
 static struct str

@@ -23,10 +23,23 @@
 #include "worker/route.h"
 #include "worker/source.h"
 #include "worker/state.h"
+#include "worker/trace.h"
 
 #define RESTARTS_MOST 10
 
 enum step { READ, ROUTE, REWRITE, GUARD, LOOKUP, FETCH, EDIT, BODY, SEND, LOG };
+
+static const char *const words[] = {"READ", "ROUTE", "REWRITE", "GUARD", "LOOKUP", "FETCH", "EDIT", "BODY", "SEND",
+                                    "LOG"};
+
+/* What answers or refuses in a phase of the engine is known by its word. */
+static int
+told(struct request *r, int result)
+{
+    if (result != HOOK_NEXT)
+        trace_by(r, words[r->step]);
+    return result;
+}
 
 static int
 walk(struct request *r, enum phase phase)
@@ -37,8 +50,10 @@ walk(struct request *r, enum phase phase)
         const struct hook *h = &hooks->v[r->hook];
         int result = h->run(r, h->conf);
 
-        if (result != HOOK_NEXT)
+        if (result != HOOK_NEXT) {
+            trace_by(r, h->module->key.name);
             return result;
+        }
         r->hook++;
     }
     r->hook = 0;
@@ -80,20 +95,21 @@ fetch(struct request *r)
     int result;
 
     if (r->upstream == NULL) {
-        if ((result = fetch_prepare(r)) != HOOK_NEXT || (result = walk(r, PHASE_FORWARD)) != HOOK_NEXT)
+        if ((result = told(r, fetch_prepare(r))) != HOOK_NEXT || (result = walk(r, PHASE_FORWARD)) != HOOK_NEXT)
             return result;
     }
-    return fetch_start(r);
+    return r->trace != NULL ? r->trace->fetch(r->trace, r) : fetch_start(r);
 }
 
 static int
 step(struct request *r)
 {
+    trace_phase(r, words[r->step]);
     switch (r->step) {
     case READ:
-        return read_request(r);
+        return told(r, read_request(r));
     case ROUTE:
-        return route(r);
+        return told(r, route(r));
     case REWRITE:
         return walk(r, PHASE_REWRITE);
     case GUARD:
@@ -131,6 +147,7 @@ advance(struct request *r)
             r->hook = 0;
             break;
         case HOOK_RESTART:
+            trace(r, 0, "the path begins anew at ROUTE");
             if (++r->restarts > RESTARTS_MOST) {
                 pipeline_fail(r, 500);
                 return;

@@ -1,19 +1,25 @@
 /*
- * The READ phase: method, target, Host and Expect, whatever protocol they came by.
+ * The READ phase: method, target, Host and Expect, whatever protocol they came by. No line of the file
+ * says what is read: what is traced here is told of the listener.
  */
 #include "worker/read.h"
 
 #include "worker/forwarded.h"
+#include "worker/trace.h"
 
 /* RFC 9110 9.3.8: no content in a TRACE. A method is whatever token came; CONNECT would be a tunnel. */
 static int
 read_method(struct request *r)
 {
     r->method = method_of(r->method_text);
-    if (r->method == METHOD_CONNECT)
+    if (r->method == METHOD_CONNECT) {
+        trace(r, r->listener->line, "405: there is no CONNECT through weir");
         return 405;
-    if (r->method == METHOD_TRACE && r->request.length != 0)
+    }
+    if (r->method == METHOD_TRACE && r->request.length != 0) {
+        trace(r, r->listener->line, "400: a TRACE has no content");
         return 400;
+    }
     return 0;
 }
 
@@ -21,6 +27,16 @@ static bool
 is_https(struct str scheme)
 {
     return scheme.n == 5;
+}
+
+static int
+read_name(struct request *r, struct host *host, struct str value)
+{
+    int status = host_parse(host, value, r->arena);
+
+    if (status != 0)
+        trace(r, r->listener->line, "%d: %.*s is no host", status, STR_ARG(value));
+    return status;
 }
 
 /*
@@ -36,16 +52,20 @@ read_host(struct request *r)
     r->host_field = fields_value(&r->request.fields, FIELD_HOST);
     r->host.port = -1;
     if (r->host_field.p == NULL) {
-        if (r->minor > 0)
+        if (r->minor > 0) {
+            trace(r, r->listener->line, "400: there is no Host");
             return 400;
-    } else if ((status = host_parse(&field, r->host_field, r->arena)) != 0) {
+        }
+    } else if ((status = read_name(r, &field, r->host_field)) != 0) {
         return status;
     }
     if (r->uri.form == URI_ABSOLUTE) {
-        if ((status = host_parse(&absolute, r->uri.authority, r->arena)) != 0)
+        if ((status = read_name(r, &absolute, r->uri.authority)) != 0)
             return status;
-        if (r->host_field.p != NULL && !host_equal(&absolute, &field, is_https(r->uri.scheme)))
+        if (r->host_field.p != NULL && !host_equal(&absolute, &field, is_https(r->uri.scheme))) {
+            trace(r, r->listener->line, "400: Host is another one than the target's");
             return 400;
+        }
         r->host = absolute;
         r->host_field = r->uri.authority;
     } else {
@@ -54,20 +74,38 @@ read_host(struct request *r)
     return 0;
 }
 
+/* Where what everything in weir reads is another path than the one that came. */
+static void
+tell_path(struct request *r)
+{
+    const struct uri *u = &r->uri;
+
+    if (!str_eq(u->canonical, u->path))
+        trace(r, r->listener->line, "the path %.*s is %.*s", STR_ARG(u->path), STR_ARG(u->canonical));
+    if (u->dots)
+        trace(r, r->listener->line, "it held dot segments: an upstream gets it without them");
+    if (u->encoded_slash)
+        trace(r, r->listener->line, "it holds an encoded slash");
+}
+
 static int
 read_target(struct request *r)
 {
     int status = uri_parse(&r->uri, r->target, r->arena);
 
-    if (status != 0)
+    if (status != 0) {
+        trace(r, r->listener->line, "%d: the target holds what is refused: %s", status, r->uri.why);
         return status;
+    }
     /* RFC 9112 3.2.4: that is how a client says "*" to a proxy */
     if (r->method == METHOD_OPTIONS && r->uri.bare)
         r->uri.path = r->uri.canonical = STR("*");
-    if (r->uri.form == URI_AUTHORITY)
+    if (r->uri.form == URI_AUTHORITY || (r->uri.form == URI_ASTERISK && r->method != METHOD_OPTIONS)) {
+        trace(r, r->listener->line, "400: %.*s has no such target", STR_ARG(r->method_text));
         return 400;
-    if (r->uri.form == URI_ASTERISK && r->method != METHOD_OPTIONS)
-        return 400;
+    }
+    if (r->trace != NULL)
+        tell_path(r);
     return 0;
 }
 
@@ -80,8 +118,10 @@ read_expect(struct request *r)
     if (!(f->seen >> FIELD_EXPECT & 1) || r->minor == 0)
         return 0;
     for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].id == FIELD_EXPECT && !str_ieq(f->v[i].value, STR("100-continue")))
+        if (f->v[i].id == FIELD_EXPECT && !str_ieq(f->v[i].value, STR("100-continue"))) {
+            trace(r, r->listener->line, "417: Expect is not 100-continue");
             return 417;
+        }
     r->expects_continue = !r->request.body.ended;
     return 0;
 }
@@ -95,19 +135,22 @@ read_request(struct request *r)
         return status;
     forwarded_trust(r);
     /* RFC 9110 7.4: a request for https that did not come over it is misdirected */
-    if (r->uri.form == URI_ABSOLUTE && is_https(r->uri.scheme) && !r->https)
+    if (r->uri.form == URI_ABSOLUTE && is_https(r->uri.scheme) && !r->https) {
+        trace(r, r->listener->line, "421: https was asked for, and this did not come over it");
         return 421;
+    }
     return read_expect(r);
 }
 
 int
-read_content_limit(const struct request *r)
+read_content_limit(struct request *r)
 {
     size_t most = r->scope->policy.limits.request_body;
+    bool announced = r->request.length != LENGTH_UNKNOWN;
 
-    if (most == 0)
+    if (most == 0 || (r->request.body.passed <= most && !(announced && (uint64_t)r->request.length > most)))
         return 0;
-    if (r->request.body.passed > most)
-        return 413;
-    return r->request.length != LENGTH_UNKNOWN && (uint64_t)r->request.length > most ? 413 : 0;
+    trace(r, r->scope->policy_lines[POLICY_LINE(limits.request_body)],
+          "413: the content is longer than limits.request_body, %zu bytes", most);
+    return 413;
 }

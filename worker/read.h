@@ -10,6 +10,6 @@
 int read_request(struct request *r);
 
 /* After ROUTE: 413 where the content is announced as longer than limits.request_body of the route. */
-int read_content_limit(const struct request *r);
+int read_content_limit(struct request *r);
 
 #endif

@@ -74,12 +74,19 @@ put_escape(char *to, int c)
     return to + 3;
 }
 
+static int
+refuse(struct uri *u, const char *why)
+{
+    u->why = why;
+    return 400;
+}
+
 /*
  * One segment, [*p, the next slash or end), written to `to` in its final spelling. Returns the end of
  * what was written, or NULL where it holds what is refused.
  */
 static char *
-write_segment(char *to, const char **p, const char *end, bool *encoded_slash)
+write_segment(struct uri *u, char *to, const char **p, const char *end)
 {
     const char *from = *p;
 
@@ -95,9 +102,11 @@ write_segment(char *to, const char **p, const char *end, bool *encoded_slash)
             break;
         case LOOK:
             c = escape_value(from, end);
-            if (c < 0)
+            if (c < 0) {
+                refuse(u, "an escape that is none, or a NUL");
                 return NULL;
-            *encoded_slash |= c == '/';
+            }
+            u->encoded_slash |= c == '/';
             if (is_unreserved(c))
                 *to++ = (char)c;
             else
@@ -105,6 +114,7 @@ write_segment(char *to, const char **p, const char *end, bool *encoded_slash)
             from += 2;
             break;
         default:
+            refuse(u, "a byte that may not stand in a path");
             return NULL;
         }
     }
@@ -168,7 +178,7 @@ write_path(struct uri *u, char *to, const char *p, const char *end)
         char *segment = to;
         struct str s;
 
-        to = write_segment(segment, &p, end, &u->encoded_slash);
+        to = write_segment(u, segment, &p, end);
         if (to == NULL)
             return NULL;
         s = (struct str){segment, (size_t)(to - segment)};
@@ -180,8 +190,10 @@ write_path(struct uri *u, char *to, const char *p, const char *end)
                     ;
             s.n = 0;
         }
-        if (hides_dots(s))
+        if (hides_dots(s)) {
+            refuse(u, "a dot-dot that an origin might see");
             return NULL;
+        }
         if (p < end) {
             p++;
             if (s.n > 0)
@@ -237,6 +249,7 @@ start(struct uri *u, struct str path)
 {
     u->path = u->canonical = path;
     u->dots = u->encoded_slash = false;
+    u->why = NULL;
 }
 
 int
@@ -244,7 +257,7 @@ uri_canonical(struct uri *u, struct str path, struct arena *a)
 {
     start(u, path);
     if (path.n == 0 || path.p[0] != '/')
-        return 400;
+        return refuse(u, "no slash at its beginning");
     if (plain_end(path.p, path.p + path.n) == path.p + path.n)
         return 0;
     return rewrite(u, path, a);
@@ -252,15 +265,15 @@ uri_canonical(struct uri *u, struct str path, struct arena *a)
 
 /* A query as sent, "?" included: visible already, and no fragment behind it (RFC 9112 3.2). */
 static int
-check_query(struct str query)
+check_query(struct uri *u, struct str query)
 {
     const char *p = query.p, *end = query.p + query.n;
 
     if (memchr(p, '#', query.n) != NULL)
-        return 400;
+        return refuse(u, "a fragment");
     while ((p = memchr(p, '%', (size_t)(end - p))) != NULL) {
         if (end - p >= 3 && p[1] == '0' && p[2] == '0')
-            return 400;
+            return refuse(u, "a NUL in the query");
         p++;
     }
     return 0;
@@ -278,7 +291,7 @@ path_and_query(struct uri *u, struct str s, struct arena *a)
     if (p != NULL && p < end) {
         u->query = (struct str){p, (size_t)(end - p)};
         s.n -= u->query.n;
-        if (check_query(u->query) != 0)
+        if (check_query(u, u->query) != 0)
             return 400;
     }
     start(u, s);
@@ -314,10 +327,10 @@ absolute(struct uri *u, struct str target, size_t colon, struct arena *a)
     u->form = URI_ABSOLUTE;
     u->scheme = (struct str){target.p, colon};
     if (!str_ieq(u->scheme, STR("http")) && !str_ieq(u->scheme, STR("https")))
-        return 400;
+        return refuse(u, "a scheme other than http and https");
     u->authority = (struct str){rest.p, authority_end(rest)};
     if (!good_authority(u->authority))
-        return 400;
+        return refuse(u, "an authority that is empty, or holds userinfo or a backslash");
     rest = without(rest, u->authority.n);
     if (rest.n > 0 && rest.p[0] == '/')
         return path_and_query(u, rest, a);
@@ -325,9 +338,9 @@ absolute(struct uri *u, struct str target, size_t colon, struct arena *a)
     start(u, STR("/"));
     u->bare = rest.n == 0;
     if (rest.n > 0 && rest.p[0] == '#')
-        return 400;
+        return refuse(u, "a fragment");
     u->query = rest;
-    return check_query(rest);
+    return check_query(u, rest);
 }
 
 static int
@@ -335,7 +348,9 @@ authority(struct uri *u, struct str target)
 {
     u->form = URI_AUTHORITY;
     u->authority = target;
-    return authority_end(target) == target.n && good_authority(target) ? 0 : 400;
+    if (authority_end(target) == target.n && good_authority(target))
+        return 0;
+    return refuse(u, "neither a path, a URI nor an authority");
 }
 
 int
@@ -345,7 +360,7 @@ uri_parse(struct uri *u, struct str target, struct arena *a)
 
     *u = (struct uri){.form = URI_ORIGIN};
     if (target.n == 0 || scan_visible(target.p, target.p + target.n) != target.p + target.n)
-        return 400;
+        return refuse(u, "empty, or a byte that is no visible ASCII");
     if (target.p[0] == '/')
         return path_and_query(u, target, a);
     if (target.n == 1 && target.p[0] == '*') {

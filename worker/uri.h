@@ -33,6 +33,7 @@ struct uri {
                                    means "*" (RFC 9112 3.2.4) */
     bool dots;                  /* the path held dot segments: upstream gets the canonical one */
     bool encoded_slash;         /* the path held %2F */
+    const char *why;            /* of what was refused: what is wrong with it */
 };
 
 /*

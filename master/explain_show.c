@@ -1,0 +1,204 @@
+/*
+ * Knows how settings are told in words. Settings of an upstream have no lines of their own: they are told
+ * of the upstream's.
+ */
+#include "master/explain_show.h"
+
+#include "master/keys.h"
+#include "master/values.h"
+#include "worker/template.h"
+#include "worker/trace.h"
+
+#define SHOWN_MOST 60           /* of a content */
+#define IOVECS 64
+
+int
+show_place(const struct request *r)
+{
+    if (r->route != NULL)
+        return r->route->line;
+    return r->site != NULL ? r->site->line : r->listener->line;
+}
+
+static struct str
+time_text(struct request *r, int64_t ms)
+{
+    return values_duration_text(ms, r->arena);
+}
+
+/* --- the upstream --- */
+
+static void
+show_server(struct request *r, const struct server *s)
+{
+    struct str text = s->text;
+
+    if (s->weight != 1)
+        text = arena_printf(r->arena, "%.*s, weight %lld", STR_ARG(text), (long long)s->weight);
+    if (s->max_connections != 0)
+        text = arena_printf(r->arena, "%.*s, at most %lld requests at once", STR_ARG(text),
+                            (long long)s->max_connections);
+    if (s->slow_start != 0)
+        text = arena_printf(r->arena, "%.*s, slow start over %.*s", STR_ARG(text), STR_ARG(time_text(r, s->slow_start)));
+    if (s->name.n > 0)
+        text = arena_printf(r->arena, "%.*s, a name, resolved while weir runs", STR_ARG(text));
+    trace(r, s->line, "  server %.*s%s", STR_ARG(text), s->backup ? ", a backup" : "");
+}
+
+static const char *
+balance_word(int balance)
+{
+    static const char *const words[] = {"round_robin", "least_conn", "random_two", "ip_hash", "hash"};
+
+    return words[balance];
+}
+
+static void
+show_health(struct request *r, const struct upstream *u)
+{
+    const struct checks *h = &u->health;
+    const struct ejection *e = &u->eject;
+
+    if (h->interval == 0)
+        trace(r, u->line, "  health: no active checks");
+    else
+        trace(r, u->line, "  health: %.*s every %.*s, up after %lld good, down after %lld bad",
+              STR_ARG(h->http.n > 0 ? h->http : STR("a connection")), STR_ARG(time_text(r, h->interval)),
+              (long long)h->rise, (long long)h->fall);
+    if (e->failures == 0)
+        trace(r, u->line, "  eject: never");
+    else
+        trace(r, u->line, "  eject: after %lld failures in a row within %.*s, for %.*s, at most %lld%% of the servers",
+              (long long)e->failures, STR_ARG(time_text(r, e->window)), STR_ARG(time_text(r, e->time)),
+              (long long)e->max_ejected);
+}
+
+/* Which failures of a server this very request would survive. */
+static void
+show_retry(struct request *r, const struct upstream *u)
+{
+    static const char *const words[] = {"connect", "reset", "timeout", "502", "503", "504"};
+    unsigned on = u->retry.on;
+    struct str text = STR_NONE;
+
+    if (!method_idempotent(r->method))
+        on &= RETRY_CONNECT;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (on >> i & 1)
+            text = arena_printf(r->arena, "%.*s%s%s", STR_ARG(text), text.n > 0 ? ", " : "", words[i]);
+    if (u->retry.attempts == 0 || on == 0)
+        trace(r, u->line, "  retry: none");
+    else
+        trace(r, u->line, "  retry: %lld more on %.*s, within a budget of %lld%%%s", (long long)u->retry.attempts,
+              STR_ARG(text), (long long)u->retry.budget,
+              on != u->retry.on ? "; for the rest this method is not safe to repeat" : "");
+}
+
+void
+show_upstream(struct request *r)
+{
+    const struct upstream *u = r->upstream;
+
+    trace(r, u->line, "upstream %.*s: %s over %zu server%s", STR_ARG(u->name), balance_word(u->balance),
+          u->server_count, u->server_count == 1 ? "" : "s");
+    if (u->hash_key != NULL)
+        trace(r, u->line, "  hash_key %.*s: `%.*s`", STR_ARG(template_source(u->hash_key)),
+              STR_ARG(template_expand(u->hash_key, r)));
+    for (size_t i = 0; i < u->server_count; i++)
+        show_server(r, &u->servers[i]);
+    show_health(r, u);
+    show_retry(r, u);
+    trace(r, u->line, "  queue: %lld requests for %.*s, where all servers are at max_connections",
+          (long long)u->queue.size, STR_ARG(time_text(r, u->queue.timeout)));
+}
+
+/* --- bytes --- */
+
+static struct str
+gathered(struct request *r, const struct flow *f, size_t most)
+{
+    struct iovec iov[IOVECS];
+    int count = flow_iov(f, iov, IOVECS, most);
+    char *text = arena_alloc(r->arena, (f->bytes < most ? f->bytes : most) + 1), *at = text;
+
+    for (int i = 0; i < count; i++)
+        at = mempcpy(at, iov[i].iov_base, iov[i].iov_len);
+    return (struct str){text, (size_t)(at - text)};
+}
+
+void
+show_head(struct request *r, int line, const char *mark, const struct h1_writer *w)
+{
+    struct str rest = gathered(r, &w->wire, w->wire.bytes);
+
+    while (rest.n > 2) {
+        const char *end = memmem(rest.p, rest.n, "\r\n", 2);
+        size_t n = (size_t)(end - rest.p);
+
+        trace(r, line, "  %s %.*s", mark, (int)n, rest.p);
+        rest = (struct str){end + 2, rest.n - n - 2};
+    }
+}
+
+void
+show_content(struct request *r)
+{
+    const struct flow *body = &r->response.body;
+    struct str text;
+
+    if (body->bytes == 0)
+        return;
+    text = gathered(r, body, SHOWN_MOST);
+    trace(r, show_place(r), "  content, %zu bytes: %.*s%s", body->bytes, STR_ARG(text),
+          body->bytes > text.n ? "..." : "");
+}
+
+/* --- policies --- */
+
+static struct str
+value_text(struct request *r, const struct key *k, const void *at)
+{
+    switch (k->type) {
+    case KEY_SIZE:
+        return values_size_text((int64_t)*(const size_t *)at, r->arena);
+    case KEY_DURATION:
+        return values_duration_text(*(const int64_t *)at, r->arena);
+    case KEY_CHOICE:
+        return str_of(k->words[*(const int *)at]);
+    default:
+        return arena_printf(r->arena, "%lld", (long long)*(const int64_t *)at);
+    }
+}
+
+/* Of one table of struct policy; what the file says nothing of is added to `defaults`. */
+static void
+show_table(struct request *r, const char *prefix, const struct key *keys, size_t offset, struct str *defaults)
+{
+    for (const struct key *k = keys; k->name != NULL; k++) {
+        size_t at = offset + k->offset;
+        int line = r->scope->policy_lines[at / 8];
+        struct str text;
+
+        if (k->type == KEY_SECTION) {
+            show_table(r, arena_cstr(r->arena, arena_printf(r->arena, "%s.", k->name)), k->keys, at, defaults);
+            continue;
+        }
+        text = arena_printf(r->arena, "%s%s %.*s", prefix, k->name,
+                            STR_ARG(value_text(r, k, (const char *)&r->scope->policy + at)));
+        if (line != 0)
+            trace(r, line, "%.*s", STR_ARG(text));
+        else
+            *defaults = arena_printf(r->arena, "%.*s%s%.*s", STR_ARG(*defaults), defaults->n > 0 ? ", " : "",
+                                     STR_ARG(text));
+    }
+}
+
+void
+show_policies(struct request *r)
+{
+    struct str defaults = STR_NONE;
+
+    show_table(r, "", keys_policy, 0, &defaults);
+    if (defaults.n > 0)
+        trace(r, show_place(r), "by default: %.*s", STR_ARG(defaults));
+}
