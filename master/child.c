@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "master/daemon.h"
 #include "master/generation.h"
 #include "master/master.h"
 #include "master/signals.h"
@@ -104,6 +105,8 @@ become_worker(const struct master *m, const struct generation *g, unsigned numbe
     title_set("weir-worker", "weir: worker %u, generation %u", number, g->number);
     log_as("worker %u/%u", number, g->number);
     close_all_but(&start);
+    if (m->started >= 0)                /* who waits for the end of weir's output shall not wait for us */
+        daemon_leave_terminal(master_logs_to_stderr(g->conf));
     if (!privilege_drop(&g->privilege)) {
         log_error("cannot drop privileges: %s", strerror(errno));
         _exit(1);

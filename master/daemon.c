@@ -61,7 +61,7 @@ daemon_start(void)
 }
 
 void
-daemon_running(int started, bool keep_stderr)
+daemon_leave_terminal(bool keep_stderr)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -73,6 +73,12 @@ daemon_running(int started, bool keep_stderr)
         if (null > STDERR_FILENO)
             close(null);
     }
+}
+
+void
+daemon_running(int started, bool keep_stderr)
+{
+    daemon_leave_terminal(keep_stderr);
     if (write(started, "", 1) != 1)
         fprintf(stderr, "weir: cannot tell that it runs: %s\n", strerror(errno));
     close(started);

@@ -16,6 +16,9 @@ int daemon_start(void);
 /* First thing: descriptors 0 to 2 are open, so that nothing else ever gets one of these numbers. */
 void daemon_standard_files(void);
 
+/* stdin and stdout are /dev/null from now on, and stderr, unless it is to be kept. */
+void daemon_leave_terminal(bool keep_stderr);
+
 /* Lets the parent go, and leaves the terminal. */
 void daemon_running(int started, bool keep_stderr);
 

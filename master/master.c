@@ -190,8 +190,8 @@ handle(struct master *m, int number)
 
 /* Starting */
 
-static bool
-logs_to_stderr(const struct conf *conf)
+bool
+master_logs_to_stderr(const struct conf *conf)
 {
     size_t i;
 
@@ -224,7 +224,7 @@ started(struct master *m)
     }
     master_take_charge(m);
     if (m->started >= 0)
-        daemon_running(m->started, logs_to_stderr(m->current->conf));
+        daemon_running(m->started, master_logs_to_stderr(m->current->conf));
     m->started = -1;
 }
 

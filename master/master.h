@@ -63,6 +63,9 @@ void master_complain(struct master *m, const char *fmt, ...) __attribute__((form
 /* A new master: the old one has given up the files that there is one of. */
 void master_take_charge(struct master *m);
 
+/* Some log of this configuration is stderr, which has to stay then. */
+bool master_logs_to_stderr(const struct conf *conf);
+
 void master_reopen_logs(struct master *m);
 void master_stop(struct master *m);
 
