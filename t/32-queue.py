@@ -1,0 +1,177 @@
+#!/usr/bin/python3
+"""max_connections, exact over all workers, and the queue of those that wait for a place."""
+
+import os
+import signal
+import threading
+import time
+
+from lib.weir import OK, Origin, run, start, wait
+
+HOLD = "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"
+
+
+class Held(Origin):
+    """Answers when it is told to; knows how many it had at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.go = threading.Semaphore(0)
+        self.answer = self.hold
+
+    def hold(self, peer, request):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.go.acquire(timeout=30)
+        with self.lock:
+            self.now -= 1
+        return OK
+
+    def let(self, n):
+        for _ in range(n):
+            self.go.release()
+
+
+def text(origin, most, more=""):
+    return f"""
+upstreams:
+  app:
+    servers: [{{address: "{origin.address}", max_connections: {most}}}]
+    {more}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+"""
+
+
+def waiting(weir, n):
+    weir.wait_stats(lambda s: s.get('weir_upstream_queued{upstream="app"}') == n, f"{n} that wait")
+
+
+def test_exact_over_workers():
+    origin = Held()
+    weir = start(text(origin, 3, "queue: {size: 100, timeout: 30s}"), workers=4)
+    clients = [weir.connect().send(HOLD) for _ in range(40)]
+    waiting(weir, 37)
+    assert origin.now == 3
+    for n in range(37, 0, -1):
+        origin.let(1)
+        wait(lambda n=n: len(origin.requests) == 41 - n, "the next one")
+    origin.let(3)
+    for c in clients:
+        assert c.response().status == 200
+    assert origin.most == 3
+    waiting(weir, 0)
+    stats = weir.stats()
+    assert stats['weir_upstream_requests_queued_total{upstream="app"}'] >= 37
+    assert stats[f'weir_server_requests_in_flight{{upstream="app",server="{origin.address}"}}'] == 0
+
+
+def test_first_come_first_served():
+    origin = Held()
+    weir = start(text(origin, 1, "queue: {timeout: 30s}"))
+    clients = []
+    for i in range(6):
+        clients.append(weir.connect().send(HOLD.replace("/hold", f"/{i}")))
+        if i:
+            waiting(weir, i)
+        else:
+            origin.request(0)
+    origin.let(6)
+    for c in clients:
+        assert c.response().status == 200
+    assert [r.target for r in origin.requests] == [f"/{i}" for i in range(6)]
+
+
+def test_full_and_timeout():
+    origin = Held()
+    weir = start(text(origin, 1, "queue: {size: 2, timeout: 400ms}"), workers=2)
+    first = weir.connect().send(HOLD)
+    origin.request(0)
+    began = time.monotonic()
+    two = [weir.connect().send(HOLD) for _ in range(2)]
+    waiting(weir, 2)
+    assert weir.ask(HOLD).status == 503
+    for c in two:
+        assert c.response().status == 503
+    assert time.monotonic() - began >= 0.4
+    origin.let(1)
+    assert first.response().status == 200
+    assert len(origin.requests) == 1
+
+
+def test_no_queue():
+    origin = Held()
+    weir = start(text(origin, 1, "queue: off"))
+    first = weir.connect().send(HOLD)
+    origin.request(0)
+    assert weir.ask(HOLD).status == 503
+    origin.let(1)
+    assert first.response().status == 200
+
+
+def test_a_client_that_leaves_is_taken_out():
+    origin = Held()
+    weir = start(text(origin, 1, "queue: {timeout: 30s}"))
+    first = weir.connect().send(HOLD)
+    origin.request(0)
+    gone = weir.connect().send(HOLD)
+    waiting(weir, 1)
+    gone.reset()
+    waiting(weir, 0)
+    origin.let(1)
+    assert first.response().status == 200
+    assert len(origin.requests) == 1
+
+
+def test_a_full_server_is_skipped():
+    full, free = Held(), Origin()
+    weir = start(f"""
+upstreams: {{app: {{servers: [{{address: "{full.address}", max_connections: 1}}, "{free.address}"]}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+""")
+    first = weir.connect().send(HOLD)
+    full.request(0)
+    for _ in range(10):
+        assert weir.get().status == 200
+    assert len(free.requests) == 10 and full.now == 1
+    full.let(1)
+    assert first.response().status == 200
+
+
+def test_a_killed_worker_leaves_no_place_taken():
+    origin = Held()
+    weir = start(text(origin, 2, "queue: {timeout: 30s}"), workers=2)
+    clients = [weir.connect().send(HOLD) for _ in range(2)]
+    origin.request(1)
+    weir.allow("killed by")
+    for pid in weir.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    weir.wait_stats(lambda s: s.get("weir_worker_restarts_total") == 2)
+    origin.let(2)
+    for c in clients:
+        c.close()
+    again = [weir.connect().send(HOLD) for _ in range(2)]
+    wait(lambda: len(origin.requests) == 4, "both places to be free again")
+    origin.let(2)
+    for c in again:
+        assert c.response().status == 200
+
+
+def test_a_reload_keeps_the_count():
+    origin = Held()
+    configuration = text(origin, 2, "queue: {timeout: 30s}")
+    weir = start(configuration, workers=2)
+    clients = [weir.connect().send(HOLD) for _ in range(2)]
+    origin.request(1)
+    weir.reload(configuration)
+    clients += [weir.connect().send(HOLD) for _ in range(2)]
+    waiting(weir, 2)
+    assert origin.most == 2
+    origin.let(4)
+    for c in clients:
+        assert c.response().status == 200
+    assert origin.most == 2
+
+
+run()
