@@ -27,6 +27,7 @@
 
 struct explanation {
     struct trace trace;
+    struct request *r;
     const struct conf *conf;
     const struct ask *ask;
     bool proxied;
@@ -58,17 +59,16 @@ static void
 print_place(const struct conf *conf, int line)
 {
     print_escaped(conf->file.p);
-    if (line != 0)
-        printf(":%d", line);
-    fputs(": ", stdout);
+    printf(":%d: ", line);
 }
 
+/* What no line says is told of what it belongs to. */
 static void
 say(struct trace *t, int line, const char *text)
 {
     struct explanation *e = (struct explanation *)t;
 
-    print_place(e->conf, line);
+    print_place(e->conf, line != 0 ? line : show_place(e->r));
     printf("%-7s  ", t->phase);
     print_escaped(text);
     putchar('\n');
@@ -469,6 +469,7 @@ new_request(struct explanation *e, const struct listener *l)
 {
     struct request *r = request_new(&worker, l);
 
+    e->r = r;
     r->trace = &e->trace;
     r->front = &front;
     r->front_state = e;

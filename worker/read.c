@@ -74,18 +74,16 @@ read_host(struct request *r)
     return 0;
 }
 
-/* Where what everything in weir reads is another path than the one that came. */
+/* What is odd about the path; which one it is ROUTE tells. */
 static void
 tell_path(struct request *r)
 {
     const struct uri *u = &r->uri;
 
-    if (!str_eq(u->canonical, u->path))
-        trace(r, r->listener->line, "the path %.*s is %.*s", STR_ARG(u->path), STR_ARG(u->canonical));
     if (u->dots)
-        trace(r, r->listener->line, "it held dot segments: an upstream gets it without them");
+        trace(r, r->listener->line, "the path holds dot segments: an upstream gets the canonical one");
     if (u->encoded_slash)
-        trace(r, r->listener->line, "it holds an encoded slash");
+        trace(r, r->listener->line, "the path holds an encoded slash");
 }
 
 static int
