@@ -271,7 +271,6 @@ static const char *const words[] = {
     [KEY_DURATION] = "a duration",
     [KEY_STRING] = "a string",
     [KEY_FILE] = "an absolute path, or off",
-    [KEY_PERCENT] = "a percentage as 20%",
     [KEY_RATE] = "a rate as 10/s, 600/m or 5000/h",
     [KEY_EDITS] = "a mapping of field names to strings ($), ~, {add: ($)} or {default: ($)}",
     [KEY_LOG] = "an absolute path, stderr or syslog",
@@ -327,6 +326,8 @@ struct str
 keys_wants(const struct key *k, struct arena *a)
 {
     switch (k->type) {
+    case KEY_PERCENT:
+        return arena_printf(a, "a percentage from %lld%% to %lld%%", (long long)k->min, (long long)k->max);
     case KEY_INT:
     case KEY_SIZE:
     case KEY_DURATION:
@@ -335,6 +336,8 @@ keys_wants(const struct key *k, struct arena *a)
         return choice_text(k, a);
     case KEY_CUSTOM:
         return str_of(k->words[0]);
+    case KEY_SECTION:
+        return k->off ? STR("a mapping, or off") : str_of(words[KEY_SECTION]);
     default:
         return str_of(words[k->type]);
     }
