@@ -284,16 +284,16 @@ class Origin:
     requests has what came, in order of arrival; connections counts accepts.
     """
 
-    def __init__(self, answer=OK, raw=None, path=None, send_buffer=None):
+    def __init__(self, answer=OK, raw=None, path=None, send_buffer=None, at=("127.0.0.1", 0)):
         self.answer, self.raw, self.send_buffer = answer, raw, send_buffer
         self.requests, self.peers, self.errors = [], [], []
         self.lock = threading.Lock()
         self.sock = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
-        self.sock.bind(path or ("127.0.0.1", 0))
+        self.sock.bind(path or at)
         if path:
             os.chmod(path, 0o777)
         self.sock.listen(512)
-        self.address = f"unix:{path}" if path else "127.0.0.1:%d" % self.sock.getsockname()[1]
+        self.address = f"unix:{path}" if path else "%s:%d" % self.sock.getsockname()
         threading.Thread(target=self.accept, daemon=True).start()
         cleanups.append(self.stop)
 
