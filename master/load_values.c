@@ -185,7 +185,7 @@ compile_template(struct loader *l, const char *name, const struct node *n)
     size_t offset = 0;
     struct template *t = template_compile(text, l->groups, l->arena, &why, &offset);
 
-    if (t == NULL)
+    if (t == NULL && !l->groups_missing)
         load_error_in(l, n, offset, "`%s`: %.*s", name, STR_ARG(why));
     return t;
 }
@@ -194,8 +194,12 @@ static void
 read_template(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
     struct template *t = compile_template(l, k->name, n);
+    size_t offset = 0;
+    const char *why = t != NULL && k->refuse != NULL ? k->refuse(t, &offset) : NULL;
 
-    if (t != NULL)
+    if (why != NULL)
+        load_error_in(l, n, offset, "`%s`: %s", k->name, why);
+    else if (t != NULL)
         *(struct template **)at = t;
 }
 
@@ -210,6 +214,10 @@ read_regex(struct loader *l, const struct key *k, const struct node *n, void *at
         load_error_in(l, n, offset, "`%s`: %.*s", k->name, STR_ARG(why));
     else
         *(struct regex **)at = re;
+    if (k->groups) {
+        l->groups = re;
+        l->groups_missing = re == NULL;
+    }
 }
 
 /* Laid over the outer level's, name by name. */
@@ -251,7 +259,7 @@ edit_mapping(struct loader *l, const struct key *k, const struct node *n, struct
 {
     struct str name = load_show(l, e->name);
 
-    if (n->n == 1 && n->items[0]->kind == NODE_SCALAR) {
+    if (n->kind == NODE_MAP && n->n == 1 && n->items[0]->kind == NODE_SCALAR) {
         e->kind = str_eq(n->keys[0]->text, STR("add")) ? EDIT_ADD : EDIT_DEFAULT;
         if (e->kind == EDIT_ADD || str_eq(n->keys[0]->text, STR("default")))
             return n->items[0];
@@ -274,28 +282,31 @@ read_edit(struct loader *l, const struct key *k, const struct node *key, const s
         e->kind = EDIT_REMOVE;
         return true;
     }
-    if (n->kind == NODE_MAP)
+    if (n->kind != NODE_SCALAR)
         n = edit_mapping(l, k, n, e);
-    else if (n->kind == NODE_LIST)
-        n = edit_mapping(l, k, n, e), n = NULL;
     return n != NULL && (e->value = compile_template(l, k->name, n)) != NULL;
 }
 
-/* Names are the same whatever their case; first: of the level that is read. */
+/* Names are the same whatever their case. n is the mapping, whose pair i this is. */
 static void
-put_edit(struct loader *l, const struct key *k, const struct node *key, struct edits *edits, size_t first,
+put_edit(struct loader *l, const struct key *k, const struct node *n, size_t i, struct edits *edits,
          const struct edit *e)
 {
     struct str name = load_show(l, e->name);
-    size_t i = 0;
+    size_t offset = 0, to = 0;
+    const char *why = k->refuse != NULL ? k->refuse(e, &offset) : NULL;
 
-    while (i < edits->n && !str_ieq(edits->v[i].name, e->name))
-        i++;
-    if (i == edits->n)
+    if (why != NULL)
+        load_error(l, n->keys[i], "`%s`: `%.*s`: %s", k->name, STR_ARG(name), why);
+    for (size_t j = 0; j < i; j++)
+        if (str_ieq(n->keys[j]->text, e->name) && !str_eq(n->keys[j]->text, e->name))
+            load_error(l, n->keys[i], "`%s`: `%.*s` stands there twice, first on line %d", k->name, STR_ARG(name),
+                       n->keys[j]->line);
+    while (to < edits->n && !str_ieq(edits->v[to].name, e->name))
+        to++;
+    if (to == edits->n)
         edits->n++;
-    else if (i >= first)
-        load_error(l, key, "`%s`: `%.*s` stands there twice", k->name, STR_ARG(name));
-    edits->v[i] = *e;
+    edits->v[to] = *e;
 }
 
 static void
@@ -309,7 +320,7 @@ read_edits(struct loader *l, const struct key *k, const struct node *n, void *at
         memcpy(edits->v, outer.v, outer.n * sizeof(*edits->v));
     for (size_t i = 0; i < n->n; i++)
         if (read_edit(l, k, n->keys[i], n->items[i], &e))
-            put_edit(l, k, n->keys[i], edits, outer.n, &e);
+            put_edit(l, k, n, i, edits, &e);
 }
 
 bool
@@ -373,12 +384,25 @@ read_networks(struct loader *l, const struct key *k, const struct node *n, void 
     *(struct cidr_list *)at = networks;
 }
 
+/* Where an element has a regex of its own its strings know no other groups. */
+static void
+forget_groups(struct loader *l, const struct key *keys, const void *at)
+{
+    for (; keys->name != NULL; keys++)
+        if (keys->groups) {
+            l->groups = *(struct regex *const *)(const void *)((const char *)at + keys->offset);
+            l->groups_missing = l->groups == NULL;
+        }
+}
+
 /* A scalar stands for a mapping that has but the first key. */
 static void
 read_element(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
 {
+    const struct regex *groups = l->groups;
     struct given *given;
 
+    forget_groups(l, k->keys, at);
     if (k->line != 0)
         *(int *)(void *)((char *)at + k->line - 1) = n->line;
     if (n->kind == NODE_MAP) {
@@ -390,6 +414,8 @@ read_element(struct loader *l, const struct key *k, const struct node *n, void *
     } else {
         load_wrong(l, k, n);
     }
+    l->groups = groups;
+    l->groups_missing = false;
 }
 
 static void

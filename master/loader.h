@@ -22,7 +22,8 @@ struct loader {
     struct arena *arena;        /* the configuration's */
     struct arena *scratch;      /* nodes and messages: gone once it is loaded */
     struct conf *conf;
-    const struct regex *groups; /* of the route that is read, for strings with captures */
+    const struct regex *groups; /* of the route or rule that is read, for strings with captures */
+    bool groups_missing;        /* there should be some, but that was told as an error already */
     struct layer top;
     struct layer site;          /* of the site that is read */
     struct site *in_site;

@@ -2,6 +2,7 @@
  * respond: an answer that stands in the configuration.
  */
 #include "worker/answer.h"
+#include "worker/edits.h"
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/template.h"
@@ -14,27 +15,6 @@ struct respond {
     int line;
 };
 
-/* How a message is framed and where it goes next is the engine's to say. */
-static bool
-is_ours(struct str name)
-{
-    switch (field_id(name)) {
-    case FIELD_CONNECTION:
-    case FIELD_CONTENT_LENGTH:
-    case FIELD_DATE:
-    case FIELD_HTTP2_SETTINGS:
-    case FIELD_KEEP_ALIVE:
-    case FIELD_PROXY_CONNECTION:
-    case FIELD_TE:
-    case FIELD_TRAILER:
-    case FIELD_TRANSFER_ENCODING:
-    case FIELD_UPGRADE:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void
 check_header(struct ready *ready, const struct respond *conf, size_t i)
 {
@@ -42,7 +22,7 @@ check_header(struct ready *ready, const struct respond *conf, size_t i)
 
     if (!field_is_token(name))
         ready->error(ready, "`%.*s` is no header name", STR_ARG(name));
-    else if (is_ours(name))
+    else if (edits_is_ours_in_response(name))
         ready->error(ready, "weir sets `%.*s` itself", STR_ARG(name));
     else if (!field_is_value(template_source(conf->headers.v[i].value)))
         ready->error(ready, "the value of `%.*s` holds a control character", STR_ARG(name));

@@ -84,6 +84,14 @@ count_rate_limited(const struct request *r)
         slots_add(&worker_counters(r->route->series)->rate_limited, 1);
 }
 
+void
+count_regex_limit(const struct request *r)
+{
+    slots_add(&worker.row->total.regex_limits, 1);
+    if (r->route != NULL)
+        slots_add(&worker_counters(r->route->series)->regex_limits, 1);
+}
+
 /* What happens to a server counts for its upstream too. */
 static void
 add_both(const struct server *s, size_t member, uint64_t n)

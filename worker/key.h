@@ -68,6 +68,11 @@ struct key {
     size_t line;                /* list, named: offset + 1 of an int in the element, for its line in the file */
     bool adds;                  /* networks: an inner level's list is added to the outer's, not put in its place */
     bool off;                   /* section that is no policy: `off` leaves it all zero */
+    bool groups;                /* regex in a list's element: strings of keys that come after it in the table have
+                                   its groups, not the route's */
+    /* KEY_TEMPLATE (a struct template) and each of KEY_EDITS (a struct edit): why it cannot be, or NULL. *offset:
+     * what it is about, in bytes into the text. Runs in the master */
+    const char *(*refuse)(const void *value, size_t *offset);
     int (*custom)(struct loader *l, const struct key *k, const struct node *n, void *at);
 };
 

@@ -1,7 +1,8 @@
 /*
  * Regular expressions: PCRE2, compiled and JIT-compiled in the master when the configuration is
- * loaded, matched in the workers. Matching is bounded: match limit 10,000, subjects of at most
- * 8 KiB, a JIT stack of 1 MiB a worker.
+ * loaded, matched in the workers. Matching is bounded: subjects of at most 8 KiB, PCRE2's match limit of
+ * 10,000 for each place where a match could begin, 50 ms for all of them, a JIT stack of 1 MiB a worker and
+ * as much heap where there is no JIT, where a pattern that takes a step a byte is given up on sooner.
  */
 #ifndef WEIR_REGEX_H
 #define WEIR_REGEX_H
@@ -22,6 +23,7 @@ struct captures {
     unsigned n;
 };
 
+/* REGEX_LIMIT: one of the bounds was met, nobody knows whether it would have matched. */
 enum regex_result { REGEX_NO, REGEX_YES, REGEX_LIMIT };
 
 /* Master. NULL, with a message in *why (in the arena) and the offset it is about. Freed with the arena. */

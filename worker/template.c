@@ -21,6 +21,7 @@ struct part {
     struct str text;            /* a literal's; of a variable its argument */
     const struct variable *variable;
     unsigned group;
+    bool masked;
 };
 
 struct template {
@@ -207,6 +208,27 @@ template_compile(struct str text, const struct regex *groups, struct arena *a, s
     return t;
 }
 
+struct template *
+template_mask(const struct template *t, template_secret *secret, struct arena *a)
+{
+    struct template *copy = memcpy(arena_alloc(a, sizeof(*t)), t, sizeof(*t));
+
+    copy->parts = memcpy(arena_alloc(a, (t->part_count + 1) * sizeof(*t->parts)), t->parts,
+                         t->part_count * sizeof(*t->parts));
+    for (size_t i = 0; i < t->part_count; i++) {
+        struct part *p = &copy->parts[i];
+
+        p->masked = p->kind == VARIABLE && secret(str_of(p->variable->name), p->text);
+    }
+    return copy;
+}
+
+static struct str
+masked(struct str value)
+{
+    return value.n > 0 ? STR("***") : value;
+}
+
 static struct str
 fetch(const struct part *part, struct request *r)
 {
@@ -214,7 +236,7 @@ fetch(const struct part *part, struct request *r)
     case LITERAL:
         return part->text;
     case VARIABLE:
-        return part->variable->get(r, part->text);
+        return part->masked ? masked(part->variable->get(r, part->text)) : part->variable->get(r, part->text);
     case CAPTURE:
         if (r->captures != NULL && part->group < r->captures->n)
             return r->captures->group[part->group];
@@ -243,25 +265,95 @@ template_expand(const struct template *t, struct request *r)
     return (struct str){buf, total};
 }
 
-struct str
-template_expand_escaped(const struct template *t, struct request *r, template_escape *escape)
+/* How the value of a part is written. */
+static template_escape *
+escape_of(const struct part *part, template_escape *escape, template_escape *from_query)
 {
+    struct str name;
+
+    if (part->kind != VARIABLE)
+        return part->kind == CAPTURE ? escape : NULL;
+    name = str_of(part->variable->name);
+    return str_eq(name, STR("arg_")) || str_eq(name, STR("query")) ? from_query : escape;
+}
+
+struct str
+template_expand_most(const struct template *t, struct request *r, template_escape *escape,
+                     template_escape *from_query, size_t most)
+{
+    template_escape *escapes[PARTS_MOST];
     struct str values[PARTS_MOST];
     size_t total = 0;
     char *buf, *to;
 
     for (size_t i = 0; i < t->part_count; i++) {
         values[i] = fetch(&t->parts[i], r);
-        total += t->parts[i].kind == LITERAL ? values[i].n : escape(NULL, values[i]);
+        escapes[i] = escape_of(&t->parts[i], escape, from_query);
+        total += escapes[i] != NULL ? escapes[i](NULL, values[i]) : values[i].n;
     }
+    if (total > most)
+        return STR_NONE;
     buf = to = arena_alloc(r->arena, total + 1);
-    for (size_t i = 0; i < t->part_count; i++) {
-        if (t->parts[i].kind != LITERAL)
-            to += escape(to, values[i]);
-        else
-            to = mempcpy(to, values[i].p, values[i].n);
-    }
+    for (size_t i = 0; i < t->part_count; i++)
+        to = escapes[i] != NULL ? to + escapes[i](to, values[i]) : mempcpy(to, values[i].p, values[i].n);
     return (struct str){buf, total};
+}
+
+struct str
+template_expand_escaped(const struct template *t, struct request *r, template_escape *escape)
+{
+    return template_expand_most(t, r, escape, escape, SIZE_MAX);
+}
+
+bool
+template_part(const struct template *t, size_t i, struct str *literal)
+{
+    if (i >= t->part_count)
+        return false;
+    *literal = t->parts[i].kind == LITERAL ? t->parts[i].text : STR_NONE;
+    return true;
+}
+
+static struct template *
+piece(const struct template *t, size_t from, size_t to, struct arena *a)
+{
+    struct template *half = arena_alloc(a, sizeof(*half));
+
+    *half = (struct template){.source = t->source, .part_count = to - from};
+    half->parts = arena_alloc(a, (to - from + 1) * sizeof(*half->parts));
+    memcpy(half->parts, t->parts + from, (to - from) * sizeof(*half->parts));
+    return half;
+}
+
+bool
+template_cut(const struct template *t, char c, struct arena *a, struct template **before, struct template **after)
+{
+    for (size_t i = 0; i < t->part_count; i++) {
+        struct str text = t->parts[i].text;
+        const char *at = t->parts[i].kind == LITERAL ? memchr(text.p, c, text.n) : NULL;
+
+        if (at == NULL)
+            continue;
+        *before = piece(t, 0, i + 1, a);
+        (*before)->parts[i].text.n = (size_t)(at - text.p);
+        *after = piece(t, i, t->part_count, a);
+        (*after)->parts[0].text = (struct str){at + 1, text.n - (*before)->parts[i].text.n - 1};
+        return true;
+    }
+    *before = piece(t, 0, t->part_count, a);
+    *after = NULL;
+    return false;
+}
+
+bool
+template_strip(struct template *t, char c)
+{
+    struct part *last = t->part_count > 0 ? &t->parts[t->part_count - 1] : NULL;
+
+    if (last == NULL || last->kind != LITERAL || last->text.n == 0 || last->text.p[last->text.n - 1] != c)
+        return false;
+    last->text.n--;
+    return true;
 }
 
 struct str

@@ -136,11 +136,13 @@ put_framing(struct text *t, const struct h1_writer *w)
 static void
 target(const struct request *r, struct str *path, struct str *query)
 {
-    *query = r->uri.query;
-    if (r->path.p != NULL)
+    if (r->path.p != NULL) {
         *path = r->path;
-    else
+        *query = r->query;
+    } else {
         *path = r->uri.dots ? r->uri.canonical : r->uri.path;
+        *query = r->uri.query;
+    }
 }
 
 #define FRAMING_MOST 64         /* Content-Length or Transfer-Encoding, Connection, and the empty line */

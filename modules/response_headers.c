@@ -1,0 +1,25 @@
+/*
+ * response_headers: changes to the fields of what goes to the client, be it an origin's or weir's own.
+ */
+#include "worker/edits.h"
+#include "worker/module.h"
+
+static const char *
+refuse(const void *edit, size_t *offset)
+{
+    *offset = 0;
+    return edits_refuse_response(edit);
+}
+
+static int
+edit(struct request *r, const void *conf)
+{
+    return edits_apply(conf, r, &r->response.fields, "response_headers");
+}
+
+const struct module response_headers_module = {
+    .key = {.name = "response_headers", .type = KEY_EDITS, .def = "", .levels = KEY_POLICY, .refuse = refuse,
+            .help = "fields of the response to the client by name"},
+    .conf_size = sizeof(struct edits),
+    .hook = {[PHASE_EDIT] = edit},
+};

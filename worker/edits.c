@@ -1,0 +1,121 @@
+/*
+ * Edits of fields. The one place that says which fields are weir's own. Host is special: a request has
+ * exactly one, and it is a host.
+ */
+#include "worker/edits.h"
+
+#include "worker/template.h"
+#include "worker/trace.h"
+
+bool
+edits_is_framing(struct str name)
+{
+    switch (field_id(name)) {
+    case FIELD_CONNECTION:
+    case FIELD_CONTENT_LENGTH:
+    case FIELD_HTTP2_SETTINGS:
+    case FIELD_KEEP_ALIVE:
+    case FIELD_PROXY_CONNECTION:
+    case FIELD_TE:
+    case FIELD_TRAILER:
+    case FIELD_TRANSFER_ENCODING:
+    case FIELD_UPGRADE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool
+edits_is_ours_in_response(struct str name)
+{
+    return edits_is_framing(name) || field_id(name) == FIELD_DATE;
+}
+
+static const char *
+refuse_value(const struct edit *e)
+{
+    if (e->value != NULL && !field_is_value(template_source(e->value)))
+        return "its value holds a control character";
+    return NULL;
+}
+
+const char *
+edits_refuse_request(const struct edit *e)
+{
+    enum field_id id = field_id(e->name);
+
+    /* who waits for a 100 waits for weir's, or for the one that weir passes on (RFC 9110 10.1.1) */
+    if (edits_is_framing(e->name) || id == FIELD_EXPECT)
+        return "weir sets it itself";
+    if (id == FIELD_HOST && (e->kind != EDIT_SET || template_source(e->value).n == 0))
+        return "a request has exactly one: it can only be set";
+    return refuse_value(e);
+}
+
+const char *
+edits_refuse_response(const struct edit *e)
+{
+    return edits_is_ours_in_response(e->name) ? "weir sets it itself" : refuse_value(e);
+}
+
+static bool
+is_good(const struct edit *e, struct request *r, struct str value)
+{
+    struct host host;
+
+    if (field_id(e->name) == FIELD_HOST)
+        return host_parse(&host, value, r->arena) == 0;
+    return field_is_value(value);
+}
+
+static void
+drop(const struct edit *e, struct request *r, struct fields *f, const char *what)
+{
+    if (fields_find(f, e->name) == NULL)
+        return;
+    fields_remove(f, e->name);
+    trace(r, e->line, "%s: %.*s removed", what, STR_ARG(e->name));
+}
+
+static void
+put(const struct edit *e, struct request *r, struct fields *f, struct str value, const char *what)
+{
+    if (value.n == 0)
+        return;
+    fields_add(f, e->name, value);
+    trace(r, e->line, "%s: %.*s: %.*s", what, STR_ARG(e->name), STR_ARG(value));
+}
+
+/* False: a value that no field may have. */
+static bool
+apply(const struct edit *e, struct request *r, struct fields *f, const char *what)
+{
+    struct str value = STR_NONE;
+
+    if (e->kind == EDIT_DEFAULT && fields_find(f, e->name) != NULL)
+        return true;
+    if (e->value != NULL)
+        value = str_trim(template_expand(e->value, r));
+    if (e->value != NULL && !is_good(e, r, value)) {
+        trace(r, e->line, "500: %s: a value that %.*s may not have", what, STR_ARG(e->name));
+        return false;
+    }
+    if (e->kind == EDIT_REMOVE || (e->kind == EDIT_SET && value.n == 0))
+        drop(e, r, f, what);
+    else if (e->kind == EDIT_SET)
+        fields_remove(f, e->name);
+    put(e, r, f, value, what);
+    return true;
+}
+
+int
+edits_apply(const struct edits *edits, struct request *r, struct fields *f, const char *what)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < edits->n; i++)
+        if (!apply(&edits->v[i], r, f, what))
+            status = 500;
+    return status;
+}
