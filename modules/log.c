@@ -2,8 +2,14 @@
  * access_log: a line for every request. It alone knows the combined format, which is that of Apache
  * and nginx, byte for byte, so that what reads their logs reads these. Values are escaped as nginx does it:
  * what is no visible ASCII, quotes and backslashes as \xXX; an empty one is "-".
+ *
+ * The json format is one object a line whose members are called as the variables are; what isn't known is null.
+ * Each string has a length of its own at which it is cut, so that no line is as long as logs_line would cut it.
+ *
+ * What gives a client away (cookies, credentials) is in neither, and masked in formats of one's own.
  */
 #include "worker/base/clock.h"
+#include "worker/json.h"
 #include "worker/logs.h"
 #include "worker/module.h"
 #include "worker/request.h"
@@ -13,7 +19,8 @@
 struct log {
     unsigned path;
     struct template *format;
-    bool combined;
+    enum { OWN, COMBINED, JSON } kind;
+    struct found *members;      /* of json: in the order of the table below */
 };
 
 /* What a line is made of. */
@@ -130,34 +137,165 @@ combined(struct request *r)
     return assemble(r, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
+/* Of a json line: what it is called, the variable, and how long it may be in the line; most 0: a number. */
+struct member {
+    const char *name;
+    const char *of;
+    size_t most;
+};
+
+struct found {
+    const struct variable *variable;
+    struct str arg;
+};
+
+static const struct member members[] = {
+    {"time", "time", 64},
+    {"request_id", "request_id", 256},
+    {"client_ip", "client_ip", 64},
+    {"client_port", "client_port", 0},
+    {"scheme", "scheme", 8},
+    {"protocol", "protocol", 16},
+    {"method", "method", 128},
+    {"host", "host", 512},
+    {"port", "port", 0},
+    {"uri", "uri", 8192},
+    {"path", "path", 4096},
+    {"referer", "http_referer", 4096},
+    {"user_agent", "http_user_agent", 4096},
+    {"status", "status", 0},
+    {"bytes_received", "bytes_received", 0},
+    {"bytes_sent", "bytes_sent", 0},
+    {"site", "site", 512},
+    {"route", "route", 1024},
+    {"upstream", "upstream", 512},
+    {"upstream_address", "upstream_address", 512},
+    {"upstream_status", "upstream_status", 0},
+    {"upstream_tries", "upstream_tries", 0},
+    {"request_time", "request_time", 0},
+    {"connect_time", "connect_time", 0},
+    {"header_time", "header_time", 0},
+    {"response_time", "response_time", 0},
+};
+
+#define MEMBERS (sizeof(members) / sizeof(members[0]))
+#define AROUND 16               /* of a member: quotes, colon, comma */
+
+static char *
+put_member(char *to, const struct member *m, struct str value)
+{
+    *to++ = '"';
+    to = mempcpy(to, m->name, strlen(m->name));
+    to = mempcpy(to, "\":", 2);
+    if (value.n == 0)
+        return mempcpy(to, "null", 4);
+    if (m->most == 0)
+        return mempcpy(to, value.p, value.n);
+    *to++ = '"';
+    to += json_escape(to, value, m->most);
+    *to++ = '"';
+    return to;
+}
+
+static struct str
+json(struct request *r, const struct log *conf)
+{
+    struct str values[MEMBERS];
+    size_t room = 2;
+    char *buf, *to;
+
+    for (size_t i = 0; i < MEMBERS; i++) {
+        const struct member *m = &members[i];
+
+        values[i] = conf->members[i].variable->get(r, conf->members[i].arg);
+        room += AROUND + strlen(m->name) + (m->most == 0 ? values[i].n : json_escape(NULL, values[i], m->most));
+    }
+    buf = to = arena_alloc(r->arena, room);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        *to++ = i == 0 ? '{' : ',';
+        to = put_member(to, &members[i], values[i]);
+    }
+    *to++ = '}';
+    return (struct str){buf, (size_t)(to - buf)};
+}
+
 static int
 write_line(struct request *r, const void *data)
 {
     const struct log *conf = data;
 
-    logs_line(conf->path, conf->combined ? combined(r) : template_expand_escaped(conf->format, r, escape));
+    logs_line(conf->path, conf->kind == COMBINED ? combined(r)
+                          : conf->kind == JSON   ? json(r, conf)
+                                                 : template_expand_escaped(conf->format, r, escape));
     return HOOK_NEXT;
 }
 
-/* A format is one by name, or it has variables: anything else is a misspelt name. */
+/* As the getters see a name: in any case, and `_` for `-`. */
+static bool
+names(struct str arg, struct str field)
+{
+    if (arg.n != field.n)
+        return false;
+    for (size_t i = 0; i < arg.n; i++)
+        if ((arg.p[i] == '-' ? '_' : arg.p[i] >= 'A' && arg.p[i] <= 'Z' ? arg.p[i] | 0x20 : arg.p[i]) != field.p[i])
+            return false;
+    return true;
+}
+
+/* RFC 6265 8.3, RFC 9110 17.16.3: who reads a log could act as the client. */
+static bool
+secret(struct str name, struct str arg)
+{
+    if (str_eq(name, STR("http_")))
+        return names(arg, STR("cookie")) || names(arg, STR("authorization")) || names(arg, STR("proxy_authorization"));
+    if (str_eq(name, STR("sent_http_")))
+        return names(arg, STR("set_cookie"));
+    return str_eq(name, STR("cookie_"));
+}
+
+static struct found *
+find_members(struct arena *a)
+{
+    struct found *found = arena_alloc(a, MEMBERS * sizeof(*found));
+
+    for (size_t i = 0; i < MEMBERS; i++)
+        found[i].variable = variable_find(str_of(members[i].of), &found[i].arg);
+    return found;
+}
+
 static void
 make_ready(struct ready *ready, void *data)
 {
     struct log *conf = data;
     struct str source = template_source(conf->format);
 
-    conf->combined = str_eq(source, STR("combined"));
-    if (!conf->combined && (source.n == 0 || memchr(source.p, '$', source.n) == NULL))
-        ready->error(ready, "`%.*s` is no format: combined, or a string with variables", STR_ARG(source));
-    if (source.n > 0 && memchr(source.p, '\n', source.n) != NULL)
-        ready->error(ready, "a format is one line");
+    conf->kind = str_eq(source, STR("combined")) ? COMBINED : str_eq(source, STR("json")) ? JSON : OWN;
+    conf->format = template_mask(conf->format, secret, ready->arena);
+    if (conf->kind == JSON)
+        conf->members = find_members(ready->arena);
+}
+
+/* A format is one by name, or it has variables: anything else is a misspelt name. */
+static const char *
+no_format(const void *value, size_t *offset)
+{
+    struct str source = template_source(value);
+    const char *newline = source.n > 0 ? memchr(source.p, '\n', source.n) : NULL;
+
+    *offset = newline != NULL ? (size_t)(newline - source.p) : 0;
+    if (newline != NULL)
+        return "a format is one line";
+    if (str_eq(source, STR("combined")) || str_eq(source, STR("json")) ||
+        (source.n > 0 && memchr(source.p, '$', source.n) != NULL))
+        return NULL;
+    return "a format is combined, json, or a string with variables";
 }
 
 static const struct key keys[] = {
     {.name = "path", .type = KEY_LOG, .offset = offsetof(struct log, path), .def = "/var/log/weir/access.log",
      .help = "where the lines go"},
     {.name = "format", .type = KEY_TEMPLATE, .offset = offsetof(struct log, format), .def = "combined",
-     .help = "combined, or a string of your own"},
+     .refuse = no_format, .help = "combined, json, or a string with variables"},
     {.name = NULL},
 };
 

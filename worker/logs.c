@@ -6,12 +6,16 @@
  * a short write is finished before another begins; lines that find the buffer full are dropped and
  * counted. A target that refused is left alone until the next second: a full disk costs no call a request.
  *
+ * Workers append to one file. One whose line was torn there locks the file until the line is finished, and
+ * the others, which look for a lock before they write, let it go first. A worker that dies takes its lock along.
+ *
  * Pipes and terminals are written in steps of whole lines that a pipe takes at once, so that lines
  * of several workers do not mix. Syslog has a datagram a line and no buffer.
  */
 #include "worker/logs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +33,7 @@ struct target {
     bool complained;            /* of it, in the error log */
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
+    bool locked;                /* a file, by us: until that line is finished */
     int fd;                     /* -1: discard */
     char *buf;
     size_t fill;
@@ -77,12 +82,32 @@ portion(const struct target *t)
     return end != NULL ? (size_t)(end + 1 - t->buf) : PIPE_BUF;
 }
 
+/* Of the whole file, at once or not at all. It is no harm where there are no locks: lines may mix then. */
+static bool
+lock(const struct target *t, int command, short type)
+{
+    struct flock l = {.l_type = type, .l_whence = SEEK_SET};
+
+    return fcntl(t->fd, command, &l) == 0 && (command != F_GETLK || l.l_type != F_UNLCK);
+}
+
+/* Another worker has half a line in the file. */
+static bool
+must_yield(const struct target *t)
+{
+    return t->regular && !t->locked && lock(t, F_GETLK, F_WRLCK);
+}
+
 static void
 taken(struct target *t, size_t n)
 {
     t->torn = t->buf[n - 1] != '\n';
     t->fill -= n;
     memmove(t->buf, t->buf + n, t->fill);
+    if (t->regular && t->torn != t->locked) {
+        lock(t, F_SETLK, t->torn ? F_WRLCK : F_UNLCK);
+        t->locked = t->torn;
+    }
 }
 
 /* Says once that a log takes no lines, and once that it takes them again. A pipe that is slow is no news. */
@@ -101,6 +126,8 @@ complain(struct target *t, bool written)
 static void
 flush(struct target *t)
 {
+    if (t->fill > 0 && !t->refused && must_yield(t))
+        t->refused = true;
     while (t->fill > 0 && !t->refused) {
         ssize_t n = log_write(t->fd, t->buf, portion(t));
 

@@ -166,6 +166,59 @@ START_TEST(a_full_disk_drops_lines_and_tears_none)
 }
 END_TEST
 
+/* Another worker, whom nothing hinders, with a line of its own; asked twice to write. */
+static void
+second_worker(int ask, int answer)
+{
+    int fds[2] = {open(path, O_WRONLY | O_APPEND), -1};
+    uint64_t lost_here = 0;
+    char c;
+
+    logs_init(&conf, fds, &lost_here);
+    numbered(20000);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(read(ask, &c, 1), 1);
+        logs_flush();
+        ck_assert_int_eq(write(answer, "x", 1), 1);
+    }
+    _exit(0);
+}
+
+static void
+let_write(int ask, int answer)
+{
+    char c;
+
+    ck_assert_int_eq(write(ask, "x", 1), 1);
+    ck_assert_int_eq(read(answer, &c, 1), 1);
+}
+
+START_TEST(a_torn_line_is_finished_before_another_worker_writes)
+{
+    struct rlimit limit = {70001, RLIM_INFINITY};
+    int ask[2], answer[2];
+
+    signal(SIGXFSZ, SIG_IGN);
+    begin(LOG_TO_FILE, open_file());
+    ck_assert_int_eq(pipe(ask) | pipe(answer), 0);
+    if (fork() == 0)
+        second_worker(ask[0], answer[1]);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    for (int i = 0; i < 10000; i++)
+        numbered(i);
+    let_write(ask[1], answer[0]);
+    read_file();
+    ck_assert_uint_eq(got_n, 70001);
+    limit.rlim_cur = RLIM_INFINITY;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    logs_flush();
+    let_write(ask[1], answer[0]);
+    read_file();
+    lines_are_whole(10001, lost);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(a_slow_reader_blocks_nobody)
 {
     int fd[2];
@@ -403,6 +456,7 @@ main(void)
     tcase_add_test(tc, a_full_buffer_is_written);
     tcase_add_test(tc, a_very_long_line_is_cut);
     tcase_add_test(tc, a_full_disk_drops_lines_and_tears_none);
+    tcase_add_test(tc, a_torn_line_is_finished_before_another_worker_writes);
     tcase_add_test(tc, a_slow_reader_blocks_nobody);
     tcase_add_test(tc, a_stream_socket_blocks_nobody);
     tcase_add_test(tc, a_reader_that_is_gone_is_no_error);

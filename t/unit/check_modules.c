@@ -313,7 +313,7 @@ END_TEST
 
 START_TEST(a_misspelt_format)
 {
-    refused("access_log: {format: combind}", "respond: {}", "`combind` is no format");
+    refused("access_log: {format: combind}", "respond: {}", "combined, json, or a string with variables");
 }
 END_TEST
 
