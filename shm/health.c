@@ -9,10 +9,8 @@
  *
  * Invariants: a cell or bucket is written by its row's worker alone. Whoever holds a limit stores its own
  * cell before it loads the others', all sequentially consistent: of two that take the last place at once at
- * least one sees the other. A name has two texts, the one that its version points to and the one
- * that is written next; a text says which version of which name it is, and a keyed sum over all of it tells a
- * reader that it was overwritten meanwhile. Capacities and the key are copied out of the segment when it is mapped:
- * whatever a broken worker writes there, no access leaves the mapping.
+ * least one sees the other. Capacities and the key are copied out of the segment when it is mapped: whatever a
+ * broken worker writes there, no access leaves the mapping. What is published about names: health_name.c.
  */
 #include "shm/health.h"
 
@@ -20,9 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/digest.h"
-#include "shm/directory.h"
-#include "shm/segment.h"
+#include "shm/health_parts.h"
 
 static const char kind_name[] = "weirheal";
 enum { VERSION = 1 };
@@ -30,56 +26,8 @@ enum { VERSION = 1 };
 enum {
     TRIES = 4,
     SECONDS = 10,               /* of the budget */
-    RING = 16,                  /* more than that */
     ROWS_MOST = UINT16_MAX,     /* what the lease has room for */
     ENTRIES_MOST = 1 << 20,
-};
-
-struct head {
-    struct segment_head segment;
-    uint32_t layout;            /* sizes of the structs, so that a forgotten VERSION shows */
-    uint32_t rows;
-    uint32_t servers;
-    uint32_t upstreams;
-    uint32_t names;
-    uint32_t high;              /* the highest row that ever counted */
-    struct digest_key key;
-    uint64_t lease __attribute__((aligned(64)));
-};
-
-struct text {                   /* whole words, without padding */
-    uint64_t version;
-    uint64_t digest;            /* of the name that it is about */
-    uint64_t expires_ms;
-    uint32_t failures;
-    uint32_t n;
-    struct health_address v[HEALTH_ADDRESSES];
-    uint64_t sum;               /* over what stands before */
-};
-
-struct name {
-    struct pair id;
-    uint64_t version;
-    struct text text[2];        /* by the version's last bit */
-} __attribute__((aligned(64)));
-
-struct budget {                 /* of one row; second << 32 | count */
-    uint64_t requests[RING];
-    uint64_t retries[RING];
-};
-
-struct health {
-    struct segment segment;
-    struct head *head;
-    struct directory servers;
-    struct directory upstreams;
-    struct directory names;
-    uint32_t *server_cells;
-    uint32_t *upstream_cells;
-    struct budget *budgets;
-    struct digest_key key;
-    uint32_t rows;
-    uint32_t stride;            /* cells of an entry */
 };
 
 /* Layout */
@@ -87,7 +35,8 @@ struct health {
 static uint32_t
 layout(void)
 {
-    return (uint32_t)(sizeof(struct name) << 16 | sizeof(struct budget) << 6 | sizeof(struct health_server));
+    return (uint32_t)(sizeof(struct health_entry) << 16 | sizeof(struct health_budget) << 6 |
+                      sizeof(struct health_server));
 }
 
 struct offsets {
@@ -106,13 +55,13 @@ lay_out(uint32_t rows, size_t servers, size_t upstreams, size_t names)
     size_t cells = cells_of(rows) * sizeof(uint32_t);
     struct offsets o;
 
-    o.server = segment_pages(sizeof(struct head));
+    o.server = segment_pages(sizeof(struct health_head));
     o.upstream = o.server + segment_pages((servers + 1) * sizeof(struct health_server));
     o.name = o.upstream + segment_pages((upstreams + 1) * sizeof(struct pair));
-    o.server_cells = o.name + segment_pages((names + 1) * sizeof(struct name));
+    o.server_cells = o.name + segment_pages((names + 1) * sizeof(struct health_entry));
     o.upstream_cells = o.server_cells + segment_pages((servers + 1) * cells);
     o.budget = o.upstream_cells + segment_pages((upstreams + 1) * cells);
-    o.size = o.budget + segment_pages((upstreams + 1) * (rows + 1) * sizeof(struct budget));
+    o.size = o.budget + segment_pages((upstreams + 1) * (rows + 1) * sizeof(struct health_budget));
     return o;
 }
 
@@ -161,10 +110,10 @@ find_parts(struct health *h, uint32_t rows, uint32_t servers, uint32_t upstreams
     h->servers = (struct directory){base + o.server, sizeof(struct health_server), servers, server_in_use,
                                     clear_server, h};
     h->upstreams = (struct directory){base + o.upstream, sizeof(struct pair), upstreams, upstream_in_use, NULL, h};
-    h->names = (struct directory){base + o.name, sizeof(struct name), names, NULL, NULL, h};
+    h->names = (struct directory){base + o.name, sizeof(struct health_entry), names, NULL, NULL, h};
     h->server_cells = (uint32_t *)(void *)(base + o.server_cells);
     h->upstream_cells = (uint32_t *)(void *)(base + o.upstream_cells);
-    h->budgets = (struct budget *)(void *)(base + o.budget);
+    h->budgets = (struct health_budget *)(void *)(base + o.budget);
     h->rows = rows;
     h->stride = cells_of(rows);
 }
@@ -197,7 +146,7 @@ health_create(unsigned rows, unsigned servers, unsigned upstreams, unsigned name
 static bool
 understand(struct health *h, unsigned rows)
 {
-    const struct head *head = h->segment.base;
+    const struct health_head *head = h->segment.base;
     uint32_t servers, upstreams, names;
 
     if (h->segment.size < sizeof(*head) || head->layout != layout() || head->rows != rows)
@@ -448,12 +397,12 @@ health_waiting(const struct health *h, unsigned upstream)
 unsigned
 health_next_waiting(const struct health *h, unsigned upstream, unsigned row)
 {
-    uint32_t i, next, n = high(h);
+    uint32_t i, next, n = high(h), after = row < n ? row : 0;
 
     if (!is_upstream(h, upstream))
         return 0;
     for (i = 0; i < n; i++) {
-        next = (row + i) % n + 1;
+        next = (after + i) % n + 1;
         if (__atomic_load_n(&upstream_cells(h, upstream)[next], __ATOMIC_SEQ_CST) > 0)
             return next;
     }
@@ -462,7 +411,7 @@ health_next_waiting(const struct health *h, unsigned upstream, unsigned row)
 
 /* The budget of retries */
 
-static struct budget *
+static struct health_budget *
 budget_of(const struct health *h, unsigned upstream, unsigned row)
 {
     return &h->budgets[(size_t)upstream * (h->rows + 1) + row];
@@ -478,7 +427,7 @@ bucket(uint32_t second, uint32_t count)
 static uint32_t
 counted(const uint64_t *ring, uint32_t second)
 {
-    uint64_t b = __atomic_load_n(&ring[second % RING], __ATOMIC_SEQ_CST);
+    uint64_t b = __atomic_load_n(&ring[second % HEALTH_RING], __ATOMIC_SEQ_CST);
 
     return (uint32_t)(b >> 32) == second ? (uint32_t)b : 0;
 }
@@ -486,7 +435,7 @@ counted(const uint64_t *ring, uint32_t second)
 static void
 set_count(uint64_t *ring, uint32_t second, uint32_t count)
 {
-    __atomic_store_n(&ring[second % RING], bucket(second, count), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&ring[second % HEALTH_RING], bucket(second, count), __ATOMIC_SEQ_CST);
 }
 
 /* Over all rows; another's clock may have been read a second later than ours. */
@@ -497,7 +446,7 @@ add_up_budget(const struct health *h, unsigned upstream, uint32_t second, uint64
 
     *requests = *retries = 0;
     for (row = 1; row <= n; row++) {
-        const struct budget *b = budget_of(h, upstream, row);
+        const struct health_budget *b = budget_of(h, upstream, row);
 
         for (i = 0; i <= SECONDS; i++) {
             *requests += counted(b->requests, second + 1 - i);
@@ -544,130 +493,6 @@ health_take_retry(struct health *h, unsigned upstream, unsigned row, uint64_t no
         rest(row, i);
     }
     return false;
-}
-
-/* Names */
-
-static struct name *
-name_at(const struct health *h, unsigned name)
-{
-    return (struct name *)(void *)(h->names.base + name * h->names.stride);
-}
-
-unsigned
-health_find_name(struct health *h, const void *name, size_t n, uint64_t now_ms)
-{
-    return directory_find(&h->names, digest_make(&h->key, name, n, NULL, 0), now_ms);
-}
-
-void
-health_stamp_name(struct health *h, unsigned name, uint64_t now_ms)
-{
-    directory_stamp(&h->names, name, now_ms);
-}
-
-enum { WORDS = sizeof(struct text) / sizeof(uint64_t) };
-_Static_assert(WORDS * sizeof(uint64_t) == sizeof(struct text), "a text is whole words");
-_Static_assert(offsetof(struct text, sum) == (WORDS - 1) * sizeof(uint64_t), "without padding");
-
-/* Word by word: another process may be writing, or reading. */
-static void
-copy_out(struct text *to, const struct text *from)
-{
-    const uint64_t *f = (const uint64_t *)(const void *)from;
-    uint64_t words[WORDS];
-    size_t i;
-
-    for (i = 0; i < WORDS; i++)
-        words[i] = __atomic_load_n(&f[i], __ATOMIC_ACQUIRE);
-    memcpy(to, words, sizeof(*to));
-}
-
-static void
-copy_in(struct text *to, const struct text *from)
-{
-    uint64_t *t = (uint64_t *)(void *)to, words[WORDS];
-    size_t i;
-
-    memcpy(words, from, sizeof(words));
-    for (i = 0; i < WORDS; i++)
-        __atomic_store_n(&t[i], words[i], __ATOMIC_RELEASE);
-}
-
-static uint64_t
-sum_of(const struct health *h, const struct text *text)
-{
-    return digest_make(&h->key, text, offsetof(struct text, sum), NULL, 0);
-}
-
-/* The text of that version, if it is whole and about that name. */
-static bool
-read_text(const struct health *h, unsigned name, uint64_t version, uint64_t digest, struct text *text)
-{
-    copy_out(text, &name_at(h, name)->text[version & 1]);
-    return text->version == version && text->digest == digest && text->n <= HEALTH_ADDRESSES &&
-           text->sum == sum_of(h, text);
-}
-
-/* After a takeover what is published is still about the former name: it counts as nothing. */
-uint64_t
-health_name_version(const struct health *h, unsigned name)
-{
-    uint64_t digest = directory_digest(&h->names, name), version;
-    const struct name *o;
-
-    if (digest == 0)
-        return 0;
-    o = name_at(h, name);
-    version = __atomic_load_n(&o->version, __ATOMIC_ACQUIRE);
-    return version != 0 && __atomic_load_n(&o->text[version & 1].digest, __ATOMIC_RELAXED) == digest ? version : 0;
-}
-
-bool
-health_read_name(const struct health *h, unsigned name, struct health_name *copy)
-{
-    uint64_t digest = directory_digest(&h->names, name), version;
-    struct text text;
-    unsigned i;
-
-    memset(copy, 0, sizeof(*copy));
-    for (i = 0; i < TRIES; i++) {
-        version = health_name_version(h, name);
-        if (version == 0)
-            return false;
-        if (!read_text(h, name, version, digest, &text))
-            continue;
-        *copy = (struct health_name){version, text.expires_ms, text.failures, text.n, {{0}}};
-        memcpy(copy->v, text.v, text.n * sizeof(*text.v));
-        return true;
-    }
-    return false;
-}
-
-/* Should a former holder of the lease write at the same time, what is mixed is written again. */
-void
-health_publish_name(struct health *h, unsigned name, const struct health_name *what)
-{
-    uint64_t digest = directory_digest(&h->names, name), former;
-    struct text text = {.digest = digest, .expires_ms = what->expires_ms, .failures = what->failures}, seen;
-    struct name *o;
-    unsigned i;
-
-    if (digest == 0)
-        return;
-    o = name_at(h, name);
-    text.n = what->n < HEALTH_ADDRESSES ? what->n : HEALTH_ADDRESSES;
-    memcpy(text.v, what->v, text.n * sizeof(*text.v));
-    for (i = 0; i < TRIES; i++) {
-        former = __atomic_load_n(&o->version, __ATOMIC_ACQUIRE);
-        text.version = former + 1;
-        text.sum = sum_of(h, &text);
-        copy_in(&o->text[text.version & 1], &text);
-        if (!__atomic_compare_exchange_n(&o->version, &former, text.version, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-            continue;
-        if (read_text(h, name, text.version, digest, &seen))
-            return;
-    }
 }
 
 /* The lease: generation << 48 | row << 32 | time; 0: nobody's */

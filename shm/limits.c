@@ -25,7 +25,8 @@ enum {
 };
 
 #define SIZE_MOST ((size_t)1 << 40)
-#define DEPTH_MOST ((uint64_t)1 << 63)     /* of a bucket, in ns: 292 years, and the time can be added to it */
+#define LAG UINT64_C(10000000000)       /* ns; a worker whose clock is older than this has hung */
+#define DEPTH_MOST ((uint64_t)1 << 63)  /* of a bucket, in ns: 292 years, and the time can be added to it */
 
 struct head {
     struct segment_head segment;
@@ -167,34 +168,25 @@ set_of(const struct limits_table *t, uint64_t digest)
     return &t->set[(unsigned __int128)digest * t->sets >> 64];
 }
 
+/* The bucket's entry and what it holds; or NULL, and *spare is the oldest. */
 static struct pair *
-find(struct set *s, uint64_t digest, struct pair *held)
+find(struct set *s, uint64_t digest, struct pair *held, struct pair **spare)
 {
+    struct pair oldest = {0, UINT64_MAX};
     unsigned i;
 
+    *spare = &s->way[0];
     for (i = 0; i < WAYS; i++) {
         *held = pair_read(&s->way[i]);
         if (held->digest == digest)
             return &s->way[i];
-    }
-    return NULL;
-}
-
-static struct pair *
-oldest(struct set *s, struct pair *held)
-{
-    struct pair *found = NULL;
-    unsigned i;
-
-    for (i = 0; i < WAYS; i++) {
-        struct pair p = pair_read(&s->way[i]);
-
-        if (found == NULL || p.time < held->time) {
-            found = &s->way[i];
-            *held = p;
+        if (held->time < oldest.time) {
+            *spare = &s->way[i];
+            oldest = *held;
         }
     }
-    return found;
+    *held = oldest;
+    return NULL;
 }
 
 static bool
@@ -209,12 +201,10 @@ has_another(struct set *s, const struct pair *mine, uint64_t digest)
     return false;
 }
 
-/* Puts it in the place of the oldest. False: come again. */
+/* Puts it in the place of another. False: come again. */
 static bool
-put_in(struct set *s, struct pair new)
+put_in(struct set *s, struct pair *way, struct pair held, struct pair new)
 {
-    struct pair held, *way = oldest(s, &held);
-
     if (!pair_swap(way, held, new))
         return false;
     return !has_another(s, way, new.digest) || !pair_swap(way, new, (struct pair){0, 0});
@@ -251,6 +241,18 @@ judge(uint64_t owed, uint64_t interval, uint64_t most)
     return v;
 }
 
+/*
+ * Keeps what was judged. A refusal changes nothing, but for a time far beyond the bucket's depth: by less, it may be
+ * our clock that was read a while ago. False: come again.
+ */
+static bool
+settle(struct pair *way, struct pair held, struct pair new, bool passes)
+{
+    if (passes || (held.time > new.time && held.time - new.time > LAG))
+        return pair_swap(way, held, new);
+    return __atomic_load_n(&way->digest, __ATOMIC_SEQ_CST) == new.digest;
+}
+
 struct limits_verdict
 limits_take(struct limits_table *t, uint64_t digest, uint64_t interval_ns, uint64_t burst, uint64_t now_ns)
 {
@@ -261,13 +263,11 @@ limits_take(struct limits_table *t, uint64_t digest, uint64_t interval_ns, uint6
     unsigned i;
 
     for (i = 0; i < TRIES; i++) {
-        struct pair held, *way = find(s, digest, &held);
+        struct pair held, new, *spare, *way = find(s, digest, &held, &spare);
 
         v = judge(way != NULL ? ahead(held.time, now_ns, most) : 0, interval, most);
-        if (way != NULL && !v.passes && __atomic_load_n(&way->digest, __ATOMIC_SEQ_CST) == digest)
-            return v;
-        if (way != NULL ? v.passes && pair_swap(way, held, (struct pair){digest, now_ns + v.full_ns})
-                        : put_in(s, (struct pair){digest, now_ns + v.full_ns}))
+        new = (struct pair){digest, now_ns + v.full_ns};
+        if (way != NULL ? settle(way, held, new, v.passes) : put_in(s, spare, held, new))
             return v;
     }
     return (struct limits_verdict){false, 0, interval, interval};
@@ -280,7 +280,7 @@ limits_give_back(struct limits_table *t, uint64_t digest, uint64_t interval_ns, 
     unsigned i;
 
     for (i = 0; i < TRIES; i++) {
-        struct pair held, *way = find(s, digest, &held);
+        struct pair held, *spare, *way = find(s, digest, &held, &spare);
 
         if (way == NULL || held.time <= now_ns)
             return;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -305,6 +306,73 @@ START_TEST(histogram_bounds_are_inclusive)
 }
 END_TEST
 
+START_TEST(a_row_is_woken)
+{
+    struct slots *s = slots_create(8, 8), *again;
+    int fd = slots_eventfd(s, 3), other[9], i;
+    eventfd_t n;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    ck_assert_int_eq(slots_eventfd(s, 0), -1);
+    ck_assert_int_eq(slots_eventfd(s, 9), -1);
+    slots_wake(s, 9);
+    ck_assert_int_lt(eventfd_read(fd, &n), 0);
+    if (fork() == 0) {
+        slots_wake(s, 3);
+        slots_wake(s, 3);
+        _exit(0);
+    }
+    wait(NULL);
+    ck_assert_int_eq(eventfd_read(fd, &n), 0);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_int_eq(eventfd_write(fd, UINT64_MAX - 1), 0);
+    slots_wake(s, 3);                           /* full: it does not wait */
+    for (i = 1; i <= 8; i++)
+        other[i] = dup(slots_eventfd(s, (unsigned)i));
+    again = slots_attach(dup(slots_fd(s)));
+    ck_assert_int_eq(slots_eventfd(again, 3), -1);
+    slots_wake(again, 3);
+    ck_assert(!slots_take_eventfd(again, 1, slots_fd(s)));
+    ck_assert(!slots_take_eventfd(again, 0, other[1]));
+    ck_assert(!slots_take_eventfd(again, 9, other[1]));
+    ck_assert(!slots_take_eventfd(again, 1, -1));
+    ck_assert(slots_take_eventfd(again, 3, other[3]));
+    ck_assert(!slots_take_eventfd(again, 3, other[4]));
+    ck_assert(slots_make_eventfds(again));
+    ck_assert_int_eq(slots_eventfd(again, 3), other[3]);
+    ck_assert_int_ge(slots_eventfd(again, 8), 0);
+    slots_detach(again);
+    ck_assert_int_lt(fcntl(other[3], F_GETFD), 0);
+    slots_detach(s);
+}
+END_TEST
+
+static void
+note(void *with, unsigned row)
+{
+    *(unsigned *)with = *(unsigned *)with * 100 + row;
+}
+
+START_TEST(orphans_are_forgotten_while_nobody_has_them)
+{
+    struct slots *s = slots_create(8, 8);
+    unsigned seen = 0;
+    pid_t dead = fork();
+
+    if (dead == 0) {
+        slots_claim(s, 0, 1, 0, getpid());
+        slots_claim(s, 1, 1, 0, getpid());
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(dead, NULL, 0), dead);
+    ck_assert_uint_eq(slots_fold_orphans(s, getpid(), note, &seen), 2);
+    ck_assert_uint_eq(seen, 102);
+    slots_detach(s);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -321,6 +389,8 @@ main(void)
     tcase_add_test(tc, two_masters_never_get_one_row);
     tcase_add_test(tc, two_masters_fold_at_once);
     tcase_add_test(tc, orphans_are_folded);
+    tcase_add_test(tc, a_row_is_woken);
+    tcase_add_test(tc, orphans_are_forgotten_while_nobody_has_them);
     tcase_add_test(tc, histogram_bounds_are_inclusive);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
