@@ -175,7 +175,7 @@ find_port(const struct conf *conf, int port)
 static const struct listener *
 guess(const struct conf *conf, const struct where *w)
 {
-    for (size_t i = 0; i < conf->listener_count; i++)
+    for (size_t i = 0; w->host.name.n > 0 && i < conf->listener_count; i++)
         if (site_find(conf->listeners[i].sites, w->host.name) != NULL)
             return &conf->listeners[i];
     return &conf->listeners[0];
