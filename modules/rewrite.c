@@ -69,7 +69,7 @@ apply(struct request *r, const struct rule *rule, struct str *path, struct str *
         trace(r, rule->line, "rewrite: %.*s does not match %.*s", STR_ARG(from), STR_ARG(regex_source(rule->regex)));
         return HOOK_NEXT;
     case REGEX_LIMIT:
-        count_regex_limit(r);
+        count_regex_limit(r->route);
         trace(r, rule->line, "500: rewrite: %.*s gave up on %.*s", STR_ARG(regex_source(rule->regex)), STR_ARG(from));
         return 500;
     case REGEX_YES:

@@ -85,11 +85,10 @@ count_rate_limited(const struct request *r)
 }
 
 void
-count_regex_limit(const struct request *r)
+count_regex_limit(const struct route *route)
 {
     slots_add(&worker.row->total.regex_limits, 1);
-    if (r->route != NULL)
-        slots_add(&worker_counters(r->route->series)->regex_limits, 1);
+    slots_add(&worker_counters(route->series)->regex_limits, 1);
 }
 
 /* What happens to a server counts for its upstream too. */

@@ -26,8 +26,8 @@ void count_client_error(const struct listener *l, enum slots_error kind);
 /* Refused by allow or deny, or by a rate_limit. */
 void count_denied(const struct request *r);
 void count_rate_limited(const struct request *r);
-/* A regex gave up on it (REGEX_LIMIT). */
-void count_regex_limit(const struct request *r);
+/* A regex of that route gave up on a request (REGEX_LIMIT). */
+void count_regex_limit(const struct route *route);
 
 void count_server_opened(const struct server *s);
 void count_server_closed(const struct server *s);

@@ -9,6 +9,7 @@
 #include "worker/paths.h"
 #include "worker/request.h"
 #include "worker/route.h"
+#include "worker/state.h"
 #include "worker/trace.h"
 
 static struct arena *arena;
@@ -26,11 +27,15 @@ setup(void)
     memset(sites, 0, sizeof(sites));
     conf.arena = arena;
     conf.sites = sites;
+    worker.slots = slots_create(1, 1);
+    worker.row_number = 1;
+    worker.row = slots_row(worker.slots, 1);
 }
 
 static void
 teardown(void)
 {
+    slots_detach(worker.slots);
     arena_free(arena);
 }
 

@@ -220,6 +220,7 @@ START_TEST(what_is_not_known_yet_is_empty)
     gives("$site $route $upstream", "example.com /api/ app");
     r.upstream = &upstream;
     r.server = &server;
+    r.upstream_address = server.text;
     r.status = 200;
     r.upstream_status = 503;
     r.tries = 2;
