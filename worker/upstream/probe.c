@@ -1,9 +1,6 @@
 /*
- * Active checks. It alone knows what a check is made of: connect, and over HTTP a request and the head of
- * its response; and what a result does to the state of a server.
- *
- * A server that nobody has checked counts as up, and its first result decides: where that is bad,
- * nothing speaks for the server, and it is down at once. Later ones count to `rise` and `fall`.
+ * Active checks: what one is made of (connect, and over HTTP a request and the head of its response), when
+ * it is made, and for which endpoints. What its result does to a server is in verdict.c.
  *
  * Invariants: a probe belongs to one endpoint and holds it; its timer is the time left for a check
  * that is under way, else the time until the next one; a socket is open only while CONNECTING, SENDING or
@@ -26,8 +23,8 @@
 #include "worker/base/random.h"
 #include "worker/h1/parse.h"
 #include "worker/state.h"
-#include "worker/upstream/eject.h"
 #include "worker/upstream/upstream.h"
+#include "worker/upstream/verdict.h"
 
 #define AT_ONCE 256
 #define SOON_MS 100             /* the first checks of servers that nobody has checked lie within */
@@ -48,8 +45,7 @@ struct probe {
     struct io io;
     struct probe *next_queued;
     int64_t began_ms;           /* the check that is under way, or was last */
-    uint64_t lifting;           /* ejected_ms of the ejection that good_checks speak against */
-    int64_t good_checks;
+    struct verdict verdict;
     bool kept;                  /* survey's */
 
     /* of a check over HTTP, all in the arena */
@@ -83,99 +79,6 @@ static const struct checks *
 checks_of(const struct probe *p)
 {
     return &p->e->group->conf->health;
-}
-
-/* --- what a result means --- */
-
-/* "127.0.0.1:80", or "app.internal:80 (10.0.0.1:80)". */
-static struct str
-name_of(const struct endpoint *e, struct arena *a)
-{
-    if (e->server->name.n == 0)
-        return e->text;
-    return arena_printf(a, "%.*s (%.*s)", STR_ARG(e->server->text), STR_ARG(e->text));
-}
-
-static void
-say(const struct endpoint *e, bool up, uint32_t checks, const char *why)
-{
-    struct arena *a = arena_new();
-    struct str upstream = e->group->conf->name, server = name_of(e, a);
-    const char *plural = checks == 1 ? "" : "s";
-
-    if (up)
-        log_notice("upstream %.*s, server %.*s: up after %u check%s: %s", STR_ARG(upstream), STR_ARG(server), checks,
-                   plural, why);
-    else
-        log_warning("upstream %.*s, server %.*s: down after %u check%s: %s", STR_ARG(upstream), STR_ARG(server),
-                    checks, plural, why);
-    arena_free(a);
-}
-
-static void
-become(struct health_server *h, enum health_check to)
-{
-    __atomic_store_n(&h->run, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&h->check, (uint32_t)to, __ATOMIC_RELEASE);
-}
-
-/* One more result that speaks against the state: whether that is enough. */
-static bool
-count(struct health_server *h, int64_t most, uint32_t *checks)
-{
-    *checks = __atomic_load_n(&h->run, __ATOMIC_RELAXED) + 1;
-    __atomic_store_n(&h->run, *checks, __ATOMIC_RELAXED);
-    return *checks >= most;
-}
-
-/* Requests had failed, but checks go well again and again since. */
-static void
-speak_for(struct probe *p, struct health_server *h)
-{
-    uint64_t since = __atomic_load_n(&h->ejected_ms, __ATOMIC_RELAXED);
-
-    if (__atomic_load_n(&h->ejected_until_ms, __ATOMIC_RELAXED) <= (uint64_t)clock_ms())
-        return;
-    if (p->lifting != since)
-        p->good_checks = 0;
-    p->lifting = since;
-    if ((uint64_t)p->began_ms < since || ++p->good_checks < checks_of(p)->rise)
-        return;
-    p->good_checks = 0;
-    eject_lift(p->e);
-}
-
-static void
-good(struct probe *p, struct health_server *h, const char *what)
-{
-    enum health_check was = __atomic_load_n(&h->check, __ATOMIC_RELAXED);
-    uint32_t checks;
-
-    if (was == HEALTH_DOWN && count(h, checks_of(p)->rise, &checks)) {
-        endpoint_back(p->e, (uint64_t)clock_ms());
-        become(h, HEALTH_UP);
-        say(p->e, true, checks, what);
-    } else if (was == HEALTH_UNKNOWN) {
-        become(h, HEALTH_UP);
-    } else if (was == HEALTH_UP) {
-        __atomic_store_n(&h->run, 0, __ATOMIC_RELAXED);
-    }
-    speak_for(p, h);
-}
-
-static void
-bad(struct probe *p, struct health_server *h, const char *why)
-{
-    enum health_check was = __atomic_load_n(&h->check, __ATOMIC_RELAXED);
-    uint32_t checks;
-
-    p->good_checks = 0;
-    if (was == HEALTH_DOWN) {
-        __atomic_store_n(&h->run, 0, __ATOMIC_RELAXED);
-    } else if (count(h, was == HEALTH_UNKNOWN ? 1 : checks_of(p)->fall, &checks)) {
-        become(h, HEALTH_DOWN);
-        say(p->e, false, checks, why);
-    }
 }
 
 /* --- the end of a check --- */
@@ -219,20 +122,14 @@ rest(struct probe *p)
 static void
 end_good(struct probe *p, const char *what)
 {
-    struct health_server *h = endpoint_health(p->e);
-
-    if (h != NULL && !p->e->gone)
-        good(p, h, what);
+    verdict_good(&p->verdict, p->e, (uint64_t)p->began_ms, what);
     rest(p);
 }
 
 static void
 end_bad(struct probe *p, const char *why)
 {
-    struct health_server *h = endpoint_health(p->e);
-
-    if (h != NULL && !p->e->gone)
-        bad(p, h, why);
+    verdict_bad(&p->verdict, p->e, why);
     rest(p);
 }
 
