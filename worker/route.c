@@ -8,6 +8,7 @@
  */
 #include "worker/route.h"
 
+#include "worker/count.h"
 #include "worker/match.h"
 #include "worker/paths.h"
 #include "worker/request.h"
@@ -189,8 +190,10 @@ choose_route(struct request *r)
             continue;
         if (result == REGEX_LIMIT || route->match.regex == NULL)
             r->captures = NULL;
-        if (result == REGEX_LIMIT)
+        if (result == REGEX_LIMIT) {
+            count_regex_limit(route);
             return 500;
+        }
         r->route = route;
         r->scope = &route->scope;
         return 0;
@@ -212,6 +215,67 @@ choose(struct request *r)
     return choose_route(r);
 }
 
+/* The canonical path with a slash for each %2F: what an origin sees that decodes before it splits. */
+static struct str
+with_slashes(struct request *r)
+{
+    struct str path = r->uri.canonical;
+    char *buf = arena_alloc(r->arena, path.n);
+    size_t n = 0;
+
+    for (size_t i = 0; i < path.n; i++) {
+        bool slash = path.n - i >= 3 && memcmp(path.p + i, "%2F", 3) == 0;
+
+        buf[n++] = slash ? '/' : path.p[i];
+        i += slash ? 2 : 0;
+    }
+    return (struct str){buf, n};
+}
+
+/*
+ * Whether a path with encoded slashes is the chosen route's in both readings. Were it not, a client
+ * could choose by the spelling which route's policies a path of the origin gets. A route that names
+ * the whole path, escapes and all, knows what it takes.
+ */
+static bool
+is_unambiguous(struct request *r)
+{
+    const struct route *route = r->route;
+    struct captures *captures = r->captures;
+    struct str canonical = r->uri.canonical;
+    struct uri uri = {0};
+    bool same;
+
+    if (route->match.path.p != NULL)
+        return true;
+    if (uri_canonical(&uri, with_slashes(r), r->arena) != 0)
+        return false;
+    r->uri.canonical = uri.canonical;
+    r->captures = NULL;
+    same = choose_route(r) == 0 && r->route == route;
+    r->uri.canonical = canonical;
+    r->captures = captures;
+    r->route = route;
+    r->scope = &route->scope;
+    return same;
+}
+
+static int
+check_slashes(struct request *r)
+{
+    if (!r->uri.encoded_slash)
+        return 0;
+    if (r->scope->policy.encoded_slash == ENCODED_SLASH_REJECT) {
+        trace(r, r->route->line, "refused: the path holds %%2F, and `encoded_slash` is reject");
+        return 400;
+    }
+    if (!is_unambiguous(r)) {
+        trace(r, r->route->line, "refused: with a slash for %%2F the path would not be this route's");
+        return 400;
+    }
+    return 0;
+}
+
 int
 route_request(struct request *r)
 {
@@ -219,11 +283,5 @@ route_request(struct request *r)
 
     if (r->trace != NULL)
         route_trace(r, status);
-    if (status != 0)
-        return status;
-    if (r->uri.encoded_slash && r->scope->policy.encoded_slash == ENCODED_SLASH_REJECT) {
-        trace(r, r->route->line, "the path holds an encoded slash, and `encoded_slash` is reject: 400");
-        return 400;
-    }
-    return 0;
+    return status != 0 ? status : check_slashes(r);
 }

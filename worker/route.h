@@ -25,7 +25,8 @@ size_t site_cost(const struct site_table *t, struct str host);
 
 /*
  * Worker: sets r->site, r->route, r->scope and the captures. 0, or the status to answer with: 421 no
- * such site, 404 no route, 400 for an encoded slash where the route refuses it, 500 for a regex (of a
+ * such site, 404 no route, 400 for an encoded slash where the route refuses it or where the path, with a
+ * slash in its place, would not be this route's, 500 for a regex (of a
  * path, header, parameter or cookie) that went over its limit. With r->trace it says why.
  */
 int route_request(struct request *r);
