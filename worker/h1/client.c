@@ -15,6 +15,7 @@
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/count.h"
+#include "worker/peer.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
 
@@ -104,6 +105,7 @@ client_close(struct client *c)
     h1_write_clear(&c->out);
     h1_reader_drop(&c->in);
     count_closed(c->listener);
+    peer_leave(c->peer_key);
     loop_defer(&c->deferred);
     worker.connections--;
     accept_resume();
@@ -450,16 +452,24 @@ run(struct task *t)
 void
 client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port)
 {
-    struct client *c = xcalloc(1, sizeof *c);
+    struct client *c;
+    uint64_t key = 0;
 
+    if (!l->proxy_protocol && !peer_enter(l, peer, &key)) {
+        close(fd);
+        return;
+    }
+    c = xcalloc(1, sizeof *c);
     c->io.fd = fd;
     c->io.ready = ready;
     if (!loop_add(&c->io)) {
         log_warning("epoll: a connection is dropped: %m");
+        peer_leave(key);
         close(fd);
         free(c);
         return;
     }
+    c->peer_key = key;
     c->in.io = &c->io;
     c->timer.fire = fire;
     c->task.run = run;

@@ -42,6 +42,7 @@ struct client {
     struct ip peer;
     uint16_t peer_port;
     uint16_t local_port;
+    uint64_t peer_key;          /* of peer_leave */
     uint8_t state;              /* enum client_state */
     uint8_t counted;            /* the enum slots_conn it is counted in */
     uint8_t waits;              /* enum client_wait */

@@ -6,6 +6,7 @@
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/h1/client.h"
+#include "worker/peer.h"
 #include "worker/pipeline.h"
 #include "worker/proxy_protocol.h"
 #include "worker/state.h"
@@ -270,7 +271,10 @@ read_proxy(struct client *c)
             result = proxy_header_parse(&h, c->in.in->data + c->in.at, c->in.in->fill - c->in.at);
         if (result > 0) {
             apply_proxy(c, &h);
-            return true;
+            if (peer_enter(c->listener, &c->peer, &c->peer_key))
+                return true;
+            client_close(c);
+            return false;
         }
         if (result < 0) {
             count_client_error(c->listener, SLOTS_ERROR_MALFORMED);
