@@ -611,6 +611,40 @@ START_TEST(who_traces_hears_why)
 }
 END_TEST
 
+/* A path is the same route's with a slash for each %2F, or it is refused. */
+START_TEST(encoded_slashes_choose_no_route)
+{
+    struct captures *captures;
+
+    start_routes();
+    add_route()->path = STR("/x/a%2Fb");
+    add_route()->prefix = STR("/admin");
+    add_route()->regex = regex("^/one/[^/]+$");
+    add_route()->regex = regex("^/any/(.+)$");
+    add_route()->prefix = STR("/x");
+    routes[3].scope.policy.min_rate = 1;
+    r.uri.encoded_slash = true;
+    ck_assert_int_eq(routed("/x/a%2Fb"), 0);
+    ck_assert_int_eq(routed("/x%2Fa"), 404);
+    ck_assert_int_eq(routed("/x/%2Fa"), 4);
+    ck_assert_int_eq(routed("/x/a/%2Fb"), 4);
+    ck_assert_int_eq(routed("/one/a%2Fb"), 400);
+    ck_assert_int_eq(routed("/any/a%2Fb"), 3);
+    captures = r.captures;
+    ck_assert_ptr_nonnull(captures);
+    ck_assert(str_eq(captures->group[1], STR("a%2Fb")));
+    ck_assert(str_eq(r.uri.canonical, STR("/any/a%2Fb")));
+    ck_assert_int_eq(routed("/any/%2F"), 400);
+    add_route();
+    ck_assert_int_eq(routed("/admin%2Fx"), 400);
+    ck_assert_int_eq(routed("/%2Fadmin"), 400);
+    ck_assert_int_eq(routed("/%2F.%2Fadmin"), 400);
+    ck_assert_int_eq(routed("/%252Fadmin"), 5);
+    ck_assert_int_eq(routed("/b%2Fadmin"), 5);
+    ck_assert_int_eq(routed("/admin/%2Fx"), 1);
+}
+END_TEST
+
 static struct route
 route_of(const char *path, const char *prefix, const char *pattern, const char *methods, int scheme)
 {
@@ -725,6 +759,7 @@ main(void)
     tcase_add_test(tc, a_regex_over_its_limit_is_ours);
     tcase_add_test(tc, scopes_go_inwards);
     tcase_add_test(tc, encoded_slashes_where_the_route_refuses_them);
+    tcase_add_test(tc, encoded_slashes_choose_no_route);
     tcase_add_test(tc, headers_are_conditions);
     tcase_add_test(tc, parameters_are_conditions);
     tcase_add_test(tc, cookies_are_conditions);
