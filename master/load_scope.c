@@ -123,11 +123,12 @@ ready_error(struct ready *ready, const char *fmt, ...)
     load_error(r->l, r->node, "`%s`: %.*s", r->module->key.name, STR_ARG(text));
 }
 
-/* A copy that requests can use; where something is wrong already, nobody will. */
+/* A copy that requests can use; where something is wrong already, nobody will. A default has no key, and no line. */
 static void *
 make_ready(struct loader *l, const struct module *m, const struct node *n, const void *raw)
 {
-    struct readying r = {{.arena = l->arena, .error = ready_error, .groups = l->groups, .place = l->place, .line = n->line},
+    struct readying r = {{.arena = l->arena, .error = ready_error, .groups = l->groups, .place = l->place,
+                           .line = n->kind == NODE_MAP ? 0 : n->line},
                          l, m, n};
     void *conf = memcpy(arena_alloc(l->arena, m->conf_size), raw, m->conf_size);
 

@@ -14,6 +14,7 @@
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/template.h"
+#include "worker/trace.h"
 #include "worker/variable.h"
 
 struct log {
@@ -21,6 +22,7 @@ struct log {
     struct template *format;
     enum { OWN, COMBINED, JSON } kind;
     struct found *members;      /* of json: in the order of the table below */
+    int line;
 };
 
 /* What a line is made of. */
@@ -219,11 +221,24 @@ json(struct request *r, const struct log *conf)
     return (struct str){buf, (size_t)(to - buf)};
 }
 
+static void
+tell(struct request *r, const struct log *conf)
+{
+    const struct log_target *t = &r->conf->logs[conf->path];
+    struct str place = t->kind == LOG_TO_STDERR   ? STR("stderr")
+                       : t->kind == LOG_TO_SYSLOG ? STR("syslog")
+                                                  : t->path;
+
+    trace(r, conf->line, "access_log: a line to %.*s", STR_ARG(place));
+}
+
 static int
 write_line(struct request *r, const void *data)
 {
     const struct log *conf = data;
 
+    if (r->trace != NULL)
+        tell(r, conf);
     logs_line(conf->path, conf->kind == COMBINED ? combined(r)
                           : conf->kind == JSON   ? json(r, conf)
                                                  : template_expand_escaped(conf->format, r, escape));
@@ -269,6 +284,7 @@ make_ready(struct ready *ready, void *data)
     struct log *conf = data;
     struct str source = template_source(conf->format);
 
+    conf->line = ready->line;
     conf->kind = str_eq(source, STR("combined")) ? COMBINED : str_eq(source, STR("json")) ? JSON : OWN;
     conf->format = template_mask(conf->format, secret, ready->arena);
     if (conf->kind == JSON)

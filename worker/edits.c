@@ -72,8 +72,10 @@ is_good(const struct edit *e, struct request *r, struct str value)
 static void
 drop(const struct edit *e, struct request *r, struct fields *f, const char *what)
 {
-    if (fields_find(f, e->name) == NULL)
+    if (fields_find(f, e->name) == NULL) {
+        trace(r, e->line, "%s: %.*s would be removed, were it there", what, STR_ARG(e->name));
         return;
+    }
     fields_remove(f, e->name);
     trace(r, e->line, "%s: %.*s removed", what, STR_ARG(e->name));
 }
@@ -84,7 +86,8 @@ put(const struct edit *e, struct request *r, struct fields *f, struct str value,
     if (value.n == 0)
         return;
     fields_add(f, e->name, value);
-    trace(r, e->line, "%s: %.*s: %.*s", what, STR_ARG(e->name), STR_ARG(value));
+    trace(r, e->line, "%s: %.*s: %.*s%s", what, STR_ARG(e->name), STR_ARG(value),
+          e->kind == EDIT_DEFAULT ? ", as it is absent" : e->kind == EDIT_ADD ? ", one more" : "");
 }
 
 /* False: a value that no field may have. */
@@ -93,8 +96,10 @@ apply(const struct edit *e, struct request *r, struct fields *f, const char *wha
 {
     struct str value = STR_NONE;
 
-    if (e->kind == EDIT_DEFAULT && fields_find(f, e->name) != NULL)
+    if (e->kind == EDIT_DEFAULT && fields_find(f, e->name) != NULL) {
+        trace(r, e->line, "%s: %.*s is there already", what, STR_ARG(e->name));
         return true;
+    }
     if (e->value != NULL)
         value = str_trim(template_expand(e->value, r));
     if (e->value != NULL && !is_good(e, r, value)) {

@@ -247,6 +247,8 @@ leave_source(struct request *r)
 void
 pipeline_fail(struct request *r, int status)
 {
+    const char *by = r->trace != NULL ? r->trace->by : NULL;
+
     if (r->finished)
         return;
     if (r->started) {
@@ -262,7 +264,9 @@ pipeline_fail(struct request *r, int status)
     /* EDIT's hooks run for our own pages too, but can't make them fail in turn */
     r->step = EDIT;
     r->hook = 0;
+    trace_phase(r, words[EDIT]);
     walk(r, PHASE_EDIT);
+    trace_by(r, by);
     r->hook = 0;
     choose_body(r);
     r->step = SEND;
