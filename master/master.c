@@ -286,7 +286,7 @@ work(struct master *m)
     free_ended(m);
     if (writes_stats(m)) {
         segments_fold_orphans(&m->shared);
-        stats_run(&m->stats, m->shared.slots, m->current);
+        stats_run(&m->stats, &m->shared, m->current);
     }
 }
 

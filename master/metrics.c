@@ -11,10 +11,13 @@
 #include "master/options.h"
 #include "master/prometheus.h"
 #include "master/series.h"
+#include "worker/base/addr.h"
+#include "worker/base/clock.h"
 
 struct metrics {
     FILE *to;
     struct slots *slots;
+    struct health *health;
     const struct generation *current;
     struct arena *arena;
 };
@@ -72,7 +75,9 @@ static void
 total(struct metrics *m)
 {
     struct filling f = fill(m, "weir",
-                            PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS | PROMETHEUS_DURATION, 1);
+                            PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_REFUSALS | PROMETHEUS_ERRORS |
+                                PROMETHEUS_DURATION,
+                            1);
 
     f.d.v[0].label = STR_NONE;
     slots_sum_total(m->slots, &f.d.v[0].sum);
@@ -134,26 +139,28 @@ routes(struct metrics *m)
 
     for (i = 0; i < conf->site_count; i++)
         n += conf->sites[i].route_count;
-    f = fill(m, "weir_route", PROMETHEUS_DURATION, n);
+    f = fill(m, "weir_route", PROMETHEUS_REFUSALS | PROMETHEUS_DURATION, n);
     for (i = 0; i < conf->site_count; i++) {
         const struct route *r = conf->sites[i].routes, *end = r + conf->sites[i].route_count;
 
         for (; r < end; r++)
             add(&f, prometheus_label(m->arena, "route", r->name), r->series);
     }
+    prometheus_counter(m->to, &f.d, "weir_rate_limited_total", offsetof(struct slots_counters, rate_limited),
+                       "Requests that a rate_limit refused.");
     write_out(&f);
 }
 
 enum {
-    OF_SERVERS = PROMETHEUS_OPEN | PROMETHEUS_OPENED | PROMETHEUS_REUSED | PROMETHEUS_RETRIES | PROMETHEUS_ERRORS |
-                 PROMETHEUS_DURATION,
+    OF_SERVERS = PROMETHEUS_OPEN | PROMETHEUS_OPENED | PROMETHEUS_REUSED | PROMETHEUS_RETRIES | PROMETHEUS_EJECTIONS |
+                 PROMETHEUS_ERRORS | PROMETHEUS_DURATION,
 };
 
 static void
 upstreams(struct metrics *m)
 {
     const struct conf *conf = m->current->conf;
-    struct filling f = fill(m, "weir_upstream", OF_SERVERS, conf->upstream_count);
+    struct filling f = fill(m, "weir_upstream", OF_SERVERS | PROMETHEUS_QUEUED, conf->upstream_count);
     size_t i;
 
     for (i = 0; i < conf->upstream_count; i++)
@@ -161,16 +168,22 @@ upstreams(struct metrics *m)
     write_out(&f);
 }
 
+static struct str
+label_server(struct metrics *m, const struct server *s)
+{
+    struct str upstream = prometheus_label(m->arena, "upstream", s->upstream->name);
+    struct str server = prometheus_label(m->arena, "server", s->text);
+
+    return arena_printf(m->arena, "%.*s,%.*s", STR_ARG(upstream), STR_ARG(server));
+}
+
 static void
 add_servers(struct metrics *m, struct filling *f, const struct upstream *u)
 {
-    struct str upstream = prometheus_label(m->arena, "upstream", u->name), server;
     size_t i;
 
-    for (i = 0; i < u->server_count; i++) {
-        server = prometheus_label(m->arena, "server", u->servers[i].text);
-        add(f, arena_printf(m->arena, "%.*s,%.*s", STR_ARG(upstream), STR_ARG(server)), u->servers[i].series);
-    }
+    for (i = 0; i < u->server_count; i++)
+        add(f, label_server(m, &u->servers[i]), u->servers[i].series);
 }
 
 static void
@@ -183,6 +196,133 @@ servers(struct metrics *m)
     for (i = 0; i < conf->upstream_count; i++)
         add_servers(m, &f, &conf->upstreams[i]);
     write_out(&f);
+}
+
+/* What the health segment says */
+
+static void
+waiting(struct metrics *m)
+{
+    const struct conf *conf = m->current->conf;
+    size_t i;
+
+    if (conf->upstream_count == 0)
+        return;
+    prometheus_head(m->to, "weir_upstream_queued", "gauge", "Requests that wait for a server.");
+    for (i = 0; i < conf->upstream_count; i++) {
+        struct str name = conf->upstreams[i].name;
+        unsigned upstream = health_find_upstream(m->health, name.p, name.n, (uint64_t)clock_ms());
+
+        prometheus_labelled(m->to, "weir_upstream_queued", prometheus_label(m->arena, "upstream", name),
+                            health_waiting(m->health, upstream));
+    }
+}
+
+struct bill {                   /* of health: of one server */
+    struct str label;
+    uint64_t addresses;
+    uint64_t up;                /* of those */
+    uint64_t in_flight;
+};
+
+/* As the workers see it. */
+static bool
+is_up(const struct upstream *u, const struct health_server *h, uint64_t now)
+{
+    if (h == NULL)
+        return true;
+    if (u->health.interval > 0 && __atomic_load_n(&h->check, __ATOMIC_RELAXED) == HEALTH_DOWN)
+        return false;
+    return u->eject.failures == 0 || __atomic_load_n(&h->ejected_until_ms, __ATOMIC_RELAXED) <= now;
+}
+
+static void
+add_address(struct metrics *m, const struct upstream *u, const struct addr *address, struct bill *to)
+{
+    struct str text = addr_text(address, m->arena);
+    uint64_t now = (uint64_t)clock_ms();
+    unsigned server = health_find(m->health, u->name.p, u->name.n, text.p, text.n, now);
+
+    to->addresses++;
+    to->up += is_up(u, health_server(m->health, server), now);
+    to->in_flight += health_in_flight(m->health, server);
+}
+
+/* A name that has never been resolved has no address, so it is down. */
+static void
+add_name(struct metrics *m, const struct server *s, struct bill *to)
+{
+    unsigned name = health_find_name(m->health, s->name.p, s->name.n, (uint64_t)clock_ms());
+    struct health_name resolved;
+    uint32_t i;
+
+    if (name == 0 || !health_read_name(m->health, name, &resolved))
+        return;
+    for (i = 0; i < resolved.n; i++) {
+        struct addr address = {.ip.family = resolved.v[i].family, .port = s->port};
+
+        memcpy(address.ip.b, resolved.v[i].b, sizeof(address.ip.b));
+        add_address(m, s->upstream, &address, to);
+    }
+}
+
+/* Of all servers, each series once. */
+static size_t
+take_bills(struct metrics *m, struct bill *v)
+{
+    const struct conf *conf = m->current->conf;
+    struct filling f = {.m = m};
+    size_t i, j, n = 0;
+
+    for (i = 0; i < conf->upstream_count; i++) {
+        const struct upstream *u = &conf->upstreams[i];
+
+        for (j = 0; j < u->server_count; j++) {
+            const struct server *s = &u->servers[j];
+
+            if (!is_new(&f, s->series))
+                continue;
+            v[n] = (struct bill){.label = label_server(m, s)};
+            if (s->name.n > 0)
+                add_name(m, s, &v[n]);
+            else
+                add_address(m, u, &s->address, &v[n]);
+            n++;
+        }
+    }
+    free(f.seen);
+    return n;
+}
+
+static void
+health(struct metrics *m)
+{
+    size_t i, n = m->current->conf->server_count;
+    struct bill *v = arena_alloc(m->arena, (n + 1) * sizeof(*v));
+
+    n = take_bills(m, v);
+    if (n == 0)
+        return;
+    prometheus_head(m->to, "weir_server_up", "gauge", "1 where one of its addresses at least is up.");
+    for (i = 0; i < n; i++)
+        prometheus_labelled(m->to, "weir_server_up", v[i].label, v[i].up > 0);
+    prometheus_head(m->to, "weir_server_addresses", "gauge", "Addresses that it has: of a name, those resolved.");
+    for (i = 0; i < n; i++)
+        prometheus_labelled(m->to, "weir_server_addresses", v[i].label, v[i].addresses);
+    prometheus_head(m->to, "weir_server_requests_in_flight", "gauge", "Requests that it has to answer.");
+    for (i = 0; i < n; i++)
+        prometheus_labelled(m->to, "weir_server_requests_in_flight", v[i].label, v[i].in_flight);
+}
+
+/* No sample while nobody has it. */
+static void
+lease(struct metrics *m)
+{
+    unsigned row = health_lease_holder(m->health);
+
+    prometheus_head(m->to, "weir_lease_worker", "gauge", "The worker that checks servers and resolves names.");
+    if (row != 0 && row <= slots_rows(m->slots) && slots_owner(m->slots, row) != 0)
+        prometheus_sample(m->to, "weir_lease_worker", "", slots_row(m->slots, row)->number);
 }
 
 /* Generations and their workers */
@@ -306,9 +446,9 @@ about(struct metrics *m)
 }
 
 void
-metrics_write(FILE *to, struct slots *s, const struct generation *current)
+metrics_write(FILE *to, const struct segments *s, const struct generation *current)
 {
-    struct metrics m = {to, s, current, arena_new()};
+    struct metrics m = {to, s->slots, s->health, current, arena_new()};
 
     about(&m);
     generations(&m);
@@ -318,5 +458,8 @@ metrics_write(FILE *to, struct slots *s, const struct generation *current)
     routes(&m);
     upstreams(&m);
     servers(&m);
+    waiting(&m);
+    health(&m);
+    lease(&m);
     arena_free(m.arena);
 }

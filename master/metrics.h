@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 #include "master/generation.h"
-#include "shm/slots.h"
+#include "master/segments.h"
 
-void metrics_write(FILE *to, struct slots *s, const struct generation *current);
+void metrics_write(FILE *to, const struct segments *s, const struct generation *current);
 
 #endif

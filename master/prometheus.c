@@ -63,6 +63,12 @@ prometheus_sample(FILE *to, const char *name, const char *labels, uint64_t value
     sample(to, name, "", STR_NONE, labels, value);
 }
 
+void
+prometheus_labelled(FILE *to, const char *name, struct str labels, uint64_t value)
+{
+    sample(to, name, "", labels, "", value);
+}
+
 /* One that is a plain counter, at its offset among the sums. */
 static void
 plain(FILE *to, const struct prometheus_dimension *d, const char *name, const char *type, size_t offset,
@@ -76,6 +82,15 @@ plain(FILE *to, const struct prometheus_dimension *d, const char *name, const ch
         memcpy(&value, (const char *)&d->v[i].sum + offset, sizeof(value));
         sample(to, d->prefix, name, d->v[i].label, "", value);
     }
+}
+
+void
+prometheus_counter(FILE *to, const struct prometheus_dimension *d, const char *name, size_t offset, const char *help)
+{
+    struct prometheus_dimension whole = *d;
+
+    whole.prefix = name;
+    plain(to, &whole, "", "counter", offset, help);
 }
 
 static void
@@ -161,6 +176,15 @@ prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
               "Requests on a connection that had one before.");
     if (d->families & PROMETHEUS_RETRIES)
         plain(to, d, "_retries_total", "counter", AT(retries), "Requests sent once more.");
+    if (d->families & PROMETHEUS_QUEUED)
+        plain(to, d, "_requests_queued_total", "counter", AT(queued), "Requests that waited for a server.");
+    if (d->families & PROMETHEUS_EJECTIONS)
+        plain(to, d, "_ejections_total", "counter", AT(ejections), "Servers taken out because requests failed.");
+    if (d->families & PROMETHEUS_REFUSALS) {
+        plain(to, d, "_denied_total", "counter", AT(denied), "Requests that allow or deny refused.");
+        plain(to, d, "_regex_limits_total", "counter", AT(regex_limits),
+              "Requests that a regular expression gave up on.");
+    }
     if (d->families & PROMETHEUS_ERRORS)
         errors(to, d);
     if (d->families & PROMETHEUS_DURATION)

@@ -21,6 +21,9 @@ enum {
     PROMETHEUS_RETRIES = 16,
     PROMETHEUS_ERRORS = 32,
     PROMETHEUS_DURATION = 64,
+    PROMETHEUS_REFUSALS = 128,
+    PROMETHEUS_EJECTIONS = 256,
+    PROMETHEUS_QUEUED = 512,
 };
 
 struct prometheus_member {
@@ -41,8 +44,13 @@ struct str prometheus_label(struct arena *arena, const char *name, struct str va
 /* All families of the dimension; nothing where it has no members. */
 void prometheus_dimension(FILE *to, const struct prometheus_dimension *d);
 
+/* One more family of it, of a counter at its offset in the sums: `name` is the whole one. */
+void prometheus_counter(FILE *to, const struct prometheus_dimension *d, const char *name, size_t offset,
+                        const char *help);
+
 /* A family of other samples: its head, then each. `labels` as they stand in the braces, or "". */
 void prometheus_head(FILE *to, const char *name, const char *type, const char *help);
 void prometheus_sample(FILE *to, const char *name, const char *labels, uint64_t value);
+void prometheus_labelled(FILE *to, const char *name, struct str labels, uint64_t value);
 
 #endif

@@ -34,13 +34,13 @@ cpu_us(void)
 
 /* Into memory first, so that sums which rows were moved under can be thrown away. */
 static bool
-make_text(struct stats *st, struct slots *s, const struct generation *current, char **text, size_t *n)
+make_text(struct stats *st, const struct segments *s, const struct generation *current, char **text, size_t *n)
 {
     unsigned i;
     bool good = false;
 
     for (i = 0; i < SUM_AGAIN && !good; i++) {
-        uint64_t begun = slots_sum_begin(s);
+        uint64_t begun = slots_sum_begin(s->slots);
         FILE *f;
 
         free(*text);
@@ -50,7 +50,7 @@ make_text(struct stats *st, struct slots *s, const struct generation *current, c
             return false;
         metrics_write(f, s, current);
         fclose(f);
-        good = slots_sum_good(s, begun);
+        good = slots_sum_good(s->slots, begun);
     }
     st->skipped = good ? 0 : st->skipped + 1;
     return good || st->skipped > SKIP_MOST;
@@ -117,7 +117,7 @@ write_file(struct stats *st, const char *path, const char *text, size_t n)
 }
 
 void
-stats_run(struct stats *st, struct slots *s, const struct generation *current)
+stats_run(struct stats *st, const struct segments *s, const struct generation *current)
 {
     const struct conf *conf = current->conf;
     int64_t began, least;

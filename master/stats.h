@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "master/generation.h"
-#include "shm/slots.h"
+#include "master/segments.h"
 
 struct stats {
     int64_t next;               /* when it is due, clock_ms; 0: at once */
@@ -18,11 +18,10 @@ struct stats {
 };
 
 /* Writes the file of the current generation if it is due. */
-void stats_run(struct stats *st, struct slots *s, const struct generation *current);
+void stats_run(struct stats *st, const struct segments *s, const struct generation *current);
 int64_t stats_due(const struct stats *st, const struct generation *current);
 
 /* At the end, so that nobody takes old numbers for new ones. */
 void stats_remove(const struct generation *current);
-
 
 #endif
