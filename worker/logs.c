@@ -1,13 +1,14 @@
 /*
  * Access logs. It alone holds the logs' descriptors.
  *
- * Each target has a buffer of whole lines, written when the next line has no room and each second. What
- * the kernel does not take stays in the buffer and goes first the next time, so a line that was torn by
- * a short write is finished before another begins; lines that find the buffer full are dropped and
- * counted. A target that refused is left alone until the next second: a full disk costs no call a request.
+ * Each target has a buffer of whole lines, written when it is half full and each second. What the kernel does
+ * not take stays in the buffer and goes first the next time, so a line that was torn by a short write is
+ * finished before another begins; lines that find the buffer full are dropped and counted. A target that
+ * refused is left alone until the next second: a full disk costs no call a request.
  *
- * Workers append to one file. One whose line was torn there locks the file until the line is finished, and
- * the others, which look for a lock before they write, let it go first. A worker that dies takes its lock along.
+ * Workers append to one file, each with a lock on it that is tried and never waited for; the other half of the
+ * buffer is room for the time in which another has it. Who tore a line keeps the lock until the line is finished. A
+ * worker that dies takes its lock along. Where files have no locks lines may mix on a full disk.
  *
  * Pipes and terminals are written in steps of whole lines that a pipe takes at once, so that lines
  * of several workers do not mix. Syslog has a datagram a line and no buffer.
@@ -17,14 +18,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "worker/base/arena.h"
 #include "worker/base/log.h"
 
 #define ROOM (64 * 1024)
+#define YIELDS 50               /* to another worker that is writing, each second */
+#define BUSY_MOST 100           /* tries in a row; then it waits for the next second */
+#define END_MS 100
 #define LINE_MOST (32 * 1024)   /* longer lines are cut: a client may not keep its request out of the log */
 
 struct target {
@@ -33,7 +39,8 @@ struct target {
     bool complained;            /* of it, in the error log */
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
-    bool locked;                /* a file, by us: until that line is finished */
+    bool locked;                /* a file, by us */
+    unsigned busy;              /* how often in a row another had the lock */
     int fd;                     /* -1: discard */
     char *buf;
     size_t fill;
@@ -54,7 +61,7 @@ open_target(struct target *t, int fd)
         log_to(fd, t->syslog, conf->log_level);
     t->fd = fd;
     t->regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    t->refused = false;
+    t->refused = t->locked = false;
 }
 
 void
@@ -82,20 +89,40 @@ portion(const struct target *t)
     return end != NULL ? (size_t)(end + 1 - t->buf) : PIPE_BUF;
 }
 
-/* Of the whole file, at once or not at all. It is no harm where there are no locks: lines may mix then. */
 static bool
-lock(const struct target *t, int command, short type)
+lock(const struct target *t, int command, struct flock *l, short type)
 {
-    struct flock l = {.l_type = type, .l_whence = SEEK_SET};
-
-    return fcntl(t->fd, command, &l) == 0 && (command != F_GETLK || l.l_type != F_UNLCK);
+    *l = (struct flock){.l_type = type, .l_whence = SEEK_SET};
+    return fcntl(t->fd, command, l) == 0;
 }
 
-/* Another worker has half a line in the file. */
+/* False: another worker writes. A lock that merely reads is nobody's who writes, and hinders nobody. */
 static bool
-must_yield(const struct target *t)
+take_lock(struct target *t)
 {
-    return t->regular && !t->locked && lock(t, F_GETLK, F_WRLCK);
+    struct flock l;
+
+    if (!t->regular || t->locked)
+        return true;
+    for (int i = 0; i < 3; i++) {
+        t->locked = lock(t, F_SETLK, &l, F_WRLCK);
+        if (t->locked || (errno != EAGAIN && errno != EACCES))
+            return true;
+        if (!lock(t, F_GETLK, &l, F_WRLCK) || l.l_type == F_RDLCK)
+            return true;
+        if (l.l_type == F_WRLCK)
+            return false;
+    }
+    return false;
+}
+
+static void
+release_lock(struct target *t)
+{
+    struct flock l;
+
+    if (t->locked && !t->torn)
+        t->locked = !lock(t, F_SETLK, &l, F_UNLCK);
 }
 
 static void
@@ -104,10 +131,6 @@ taken(struct target *t, size_t n)
     t->torn = t->buf[n - 1] != '\n';
     t->fill -= n;
     memmove(t->buf, t->buf + n, t->fill);
-    if (t->regular && t->torn != t->locked) {
-        lock(t, F_SETLK, t->torn ? F_WRLCK : F_UNLCK);
-        t->locked = t->torn;
-    }
 }
 
 /* Says once that a log takes no lines, and once that it takes them again. A pipe that is slow is no news. */
@@ -126,8 +149,13 @@ complain(struct target *t, bool written)
 static void
 flush(struct target *t)
 {
-    if (t->fill > 0 && !t->refused && must_yield(t))
-        t->refused = true;
+    if (t->fill == 0 || t->refused)
+        return;
+    if (!take_lock(t)) {
+        t->refused = ++t->busy >= BUSY_MOST;
+        return;
+    }
+    t->busy = 0;
     while (t->fill > 0 && !t->refused) {
         ssize_t n = log_write(t->fd, t->buf, portion(t));
 
@@ -137,14 +165,46 @@ flush(struct target *t)
             t->refused = true;
         complain(t, n > 0);
     }
+    release_lock(t);
+}
+
+/* Another worker is soon done, unless it tore a line. */
+static void
+flush_patiently(struct target *t)
+{
+    t->refused = false;
+    t->busy = 0;
+    for (int i = 0; i < YIELDS; i++) {
+        flush(t);
+        if (t->busy == 0)
+            return;
+        sched_yield();
+    }
 }
 
 void
 logs_flush(void)
 {
+    for (size_t i = 0; i < target_count; i++)
+        flush_patiently(&targets[i]);
+}
+
+void
+logs_end(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
     for (size_t i = 0; i < target_count; i++) {
-        targets[i].refused = false;
-        flush(&targets[i]);
+        struct target *t = &targets[i];
+
+        flush_patiently(t);
+        for (int tries = 0; t->busy > 0 && tries < END_MS; tries++) {
+            nanosleep(&pause, NULL);
+            flush_patiently(t);
+        }
+        for (size_t at = 0; at < t->fill; at++)
+            *dropped += t->buf[at] == '\n';
+        t->fill = 0;
     }
 }
 
@@ -167,8 +227,7 @@ logs_reopen(const int *fds, size_t n, size_t first)
     for (size_t i = 0; i < n && first + i < target_count; i++) {
         struct target *t = &targets[first + i];
 
-        t->refused = false;
-        flush(t);
+        flush_patiently(t);
         drop_torn(t);
         if (t->fd >= 0)
             close(t->fd);
@@ -181,7 +240,7 @@ append(struct target *t, struct str line)
 {
     if (t->buf == NULL)
         t->buf = xmalloc(ROOM);
-    if (line.n + 1 > ROOM - t->fill)
+    if (line.n + 1 > ROOM - t->fill || t->fill > ROOM / 2)
         flush(t);
     if (line.n + 1 > ROOM - t->fill) {
         ++*dropped;

@@ -23,7 +23,10 @@ void logs_reopen(const int *fds, size_t n, size_t first);
 /* One access line; the newline is added here. */
 void logs_line(unsigned log, struct str line);
 
-/* Writes what is buffered: each second, and at exit. */
+/* Writes what is buffered: each second. */
 void logs_flush(void);
+
+/* At exit: waits a moment for other workers that write, and counts as dropped what cannot be written. */
+void logs_end(void);
 
 #endif

@@ -247,6 +247,6 @@ worker_main(const struct worker_start *start)
     loop_run(turn);
     while (worker.requests != NULL)
         pipeline_client_lost(worker.requests);
-    logs_flush();
+    logs_end();
     exit(0);
 }
