@@ -69,15 +69,19 @@ is_good(const struct edit *e, struct request *r, struct str value)
     return field_is_value(value);
 }
 
+/* A mark stays, so that no trailer brings it back. */
 static void
 drop(const struct edit *e, struct request *r, struct fields *f, const char *what)
 {
-    if (fields_find(f, e->name) == NULL) {
+    struct field *mark;
+
+    if (fields_find(f, e->name) == NULL)
         trace(r, e->line, "%s: %.*s would be removed, were it there", what, STR_ARG(e->name));
-        return;
-    }
+    else
+        trace(r, e->line, "%s: %.*s removed", what, STR_ARG(e->name));
     fields_remove(f, e->name);
-    trace(r, e->line, "%s: %.*s removed", what, STR_ARG(e->name));
+    mark = fields_add(f, e->name, STR(""));
+    mark->gone = mark->fixed = true;
 }
 
 static void
@@ -85,7 +89,7 @@ put(const struct edit *e, struct request *r, struct fields *f, struct str value,
 {
     if (value.n == 0)
         return;
-    fields_add(f, e->name, value);
+    fields_add(f, e->name, value)->fixed = e->kind != EDIT_ADD;
     trace(r, e->line, "%s: %.*s: %.*s%s", what, STR_ARG(e->name), STR_ARG(value),
           e->kind == EDIT_DEFAULT ? ", as it is absent" : e->kind == EDIT_ADD ? ", one more" : "");
 }

@@ -58,6 +58,7 @@ struct field {
     struct str value;           /* trimmed */
     enum field_id id;
     bool gone;                  /* removed: skip it */
+    bool fixed;                 /* gone or not, a policy has said so: no trailer of that name passes (hop.h) */
 };
 
 struct fields {

@@ -102,6 +102,16 @@ is_named(const struct fields *said, struct str name)
     return false;
 }
 
+/* What a policy has set or removed does not come back through the trailers. */
+static bool
+is_fixed(const struct fields *sent, const struct field *f)
+{
+    for (size_t i = 0; (sent->seen >> f->id & 1) != 0 && i < sent->n; i++)
+        if (sent->v[i].fixed && sent->v[i].id == f->id && str_ieq(sent->v[i].name, f->name))
+            return true;
+    return false;
+}
+
 bool
 hop_trailer(const struct request *r, const struct message *m, const struct field *f)
 {
@@ -111,7 +121,7 @@ hop_trailer(const struct request *r, const struct message *m, const struct field
         {"vary", 4},           {"www-authenticate", 16},
     };
 
-    if (is_named(&m->fields, f->name))
+    if (is_named(&m->fields, f->name) || is_fixed(m == &r->request ? &r->forward : &m->fields, f))
         return false;
     switch (f->id) {
     case FIELD_OTHER:

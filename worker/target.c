@@ -100,17 +100,23 @@ refuse_text(struct str s, size_t *at)
     return NULL;
 }
 
-/* A dot segment that stands there whole. */
+/* A dot segment that stands there whole; last: the path ends with s, or with the ? in it. */
 static bool
-has_dots(struct str s, size_t *at)
+has_dots(struct str s, bool last, size_t *at)
 {
     static const struct str dots[] = {{"/./", 3}, {"/../", 4}};
-    const char *end = s.n > 0 ? memchr(s.p, '?', s.n) : NULL, *found = NULL;
+    const char *end = memchr(s.p, '?', s.n), *found = NULL;
 
     if (end != NULL)
         s.n = (size_t)(end - s.p);
-    for (size_t i = 0; s.n > 0 && found == NULL && i < sizeof(dots) / sizeof(dots[0]); i++)
-        found = memmem(s.p, s.n, dots[i].p, dots[i].n);
+    for (size_t i = 0; i < sizeof(dots) / sizeof(dots[0]); i++) {
+        struct str tail = {dots[i].p, dots[i].n - 1};
+
+        if (found == NULL)
+            found = memmem(s.p, s.n, dots[i].p, dots[i].n);
+        if (found == NULL && (last || end != NULL) && str_ends(s, tail))
+            found = s.p + s.n - tail.n;
+    }
     if (found != NULL)
         *at = (size_t)(found - s.p);
     return found != NULL;
@@ -119,7 +125,7 @@ has_dots(struct str s, size_t *at)
 const char *
 target_refuse(const struct template *t, size_t *offset)
 {
-    struct str source = template_source(t), literal;
+    struct str source = template_source(t), literal, next;
     bool in_query = false;
     size_t at = 0;
 
@@ -134,7 +140,7 @@ target_refuse(const struct template *t, size_t *offset)
         if (i == 0 && literal.p[0] != '/')
             return "has to begin with /";
         why = refuse_text(literal, &at);
-        if (why == NULL && !in_query && has_dots(literal, &at))
+        if (why == NULL && !in_query && has_dots(literal, !template_part(t, i + 1, &next), &at))
             why = "dot segments are refused here";
         *offset = (size_t)(literal.p - source.p) + at;
         if (why != NULL)
