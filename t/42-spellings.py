@@ -20,7 +20,8 @@ SPELLINGS = [
     # dots
     "/./admin/secret", "/admin/./secret", "/x/../admin/secret", "/../admin/secret", "/../../../admin/secret",
     "/admin/x/../secret", "/admin/x/..//secret", "/x//../admin/secret", "/x/./../admin/secret", "/..//admin/secret",
-    "/.//admin/secret", "/.../admin/secret", "/....//admin/secret", "/x/y/../../admin/secret", "/x/../admin/../admin/secret",
+    "/.//admin/secret", "/.../admin/secret", "/....//admin/secret", "/x/y/../../admin/secret",
+    "/x/../admin/../admin/secret",
     "/%2e/admin/secret", "/%2e%2e/admin/secret", "/x/%2e%2e/admin/secret", "/x/.%2e/admin/secret",
     "/x/%2E./admin/secret", "/x/%2E%2e/admin/secret", "/x/%252e%252e/admin/secret", "/admin./secret", "/admin/secret.",
     "/admin/secret...", "/admin%2e/secret", "/admin/.%2Fsecret", "/admin%2F.%2Fsecret", "/admin%2f./secret",
@@ -40,7 +41,8 @@ SPELLINGS = [
     "/admin%/secret", "/admin%2/secret", "/admin%20/secret", "/admin/secret%20", "/+admin/secret",
     # bytes that end or hide something elsewhere
     "/admin%00/secret", "/admin/secret%00.html", "/x%00/../admin/secret", "/%00/admin/secret", "/admin/secret%0a",
-    "/admin%0d%0a/secret", "/admin/secret%09", "/admin\x00/secret", "/admin/secret\x01", "/admin\t/secret", "/ admin/secret",
+    "/admin%0d%0a/secret", "/admin/secret%09", "/admin\x00/secret", "/admin/secret\x01", "/admin\t/secret",
+    "/ admin/secret",
     # queries and fragments, real and pretended
     "/?/../admin/secret", "/x?/admin/secret", "/%3f/../admin/secret", "/x%3F/../admin/secret", "/%23/../admin/secret",
     "/x#/../admin/secret", "/admin%3fx/secret", "/admin%23/secret",
@@ -55,7 +57,8 @@ SPELLINGS = [
     "/ADMIN/secret", "/Admin/Secret", "/admin/SECRET", "/administrator/secret", "/admi", "/admin~/secret",
     # targets that are none
     "admin/secret", "*/admin/secret", "http:///admin/secret", "http://admin/secret", "http://t\\admin/secret",
-    "http://t%2Fadmin/secret", "http:/admin/secret", "ftp://t/admin/secret", "http://x@t/admin/secret", "t:80/admin/secret",
+    "http://t%2Fadmin/secret", "http:/admin/secret", "ftp://t/admin/secret", "http://x@t/admin/secret",
+    "t:80/admin/secret",
 ]
 
 PARTS = ["admin", "secret", "%61dmin", "a%64min", "secre%74", "x", "public", "/", "//", "%2F", "%2f", "/", "/", ".",
@@ -158,7 +161,8 @@ def test_a_denied_path_is_denied():
     weir, origin = edge()
     for s in ["/admin", "//admin/secret", "/x/../admin/", "/%61dmin/secret", "/./admin//secret?x"]:
         assert outcome(weir, origin, s) == (403, None), s
-    for s in ["/administrator", "/Admin/x", "/x%2fy", "/%2fx", "/x%2Fadmin", "/public//admin", "/admin;/x", "/%2561dmin"]:
+    for s in ["/administrator", "/Admin/x", "/x%2fy", "/%2fx", "/x%2Fadmin", "/public//admin", "/admin;/x",
+              "/%2561dmin"]:
         assert outcome(weir, origin, s) == (200, None), s
         assert origin.requests[-1].target == s, s
 
