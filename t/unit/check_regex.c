@@ -1,5 +1,6 @@
 #include <check.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "t/unit/unit.h"
 #include "worker/regex.h"
@@ -83,6 +84,10 @@ START_TEST(bad_patterns_say_where)
         {"[z-a]", 3, "range out of order in character class"},
         {"a{2,1}", 5, "numbers out of order in {} quantifier"},
         {"*a", 0, "quantifier does not follow a repeatable item"},
+        {"(*NO_JIT)a(b", 12, "missing closing parenthesis"},
+        {"(*NO_JIT)*a", 9, "quantifier does not follow a repeatable item"},
+        {"(*NOPE)a", 6, "(*VERB) not recognized or malformed"},
+        {"(*NO_JIT", 8, "(*VERB) not recognized or malformed"},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -166,6 +171,104 @@ START_TEST(matching_is_bounded_without_jit)
 }
 END_TEST
 
+/* What stands before a pattern's first item, for the clock, changes nothing in it. */
+START_TEST(patterns_mean_what_they_say)
+{
+    static const struct {
+        const char *pattern, *subject, *match;
+    } rows[] = {
+        {"", "abc", ""},
+        {"b|c", "abc", "b"},
+        {"^x|c", "abc", "c"},
+        {"(?i)B|C", "abc", "b"},
+        {"(?x) b # a comment", "abc", "b"},
+        {"(?|(b)|(c))", "abc", "b"},
+        {"\\Ab|c", "abc", "c"},
+        {"(*NO_JIT)(*NOTEMPTY)x*|b", "abc", "b"},
+        {"(*ANYCRLF)c", "abc", "c"},
+        {"(*FAIL)|c", "abc", "c"},
+        {"^(a(?1)?b)$", "aabb", "aabb"},
+        {"a*b", "aab", "aab"},
+        {"+b", NULL, NULL},
+        {"(?C)b", "abc", "b"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct captures c;
+        struct str why;
+        size_t offset;
+
+        if (rows[i].match == NULL) {
+            ck_assert_ptr_null(regex_compile(str_of(rows[i].pattern), a, &why, &offset));
+            continue;
+        }
+        ck_assert_msg(regex_match(compile(rows[i].pattern), str_of(rows[i].subject), &c) == REGEX_YES, "%s",
+                      rows[i].pattern);
+        same(c.group[0], rows[i].match);
+    }
+}
+END_TEST
+
+/* Seconds of this process, so that a loaded machine doesn't count. */
+static double
+used(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* PCRE2's own limit holds for one place where a match begins; these would take seconds, some a minute. */
+START_TEST(all_places_together_are_bounded)
+{
+    static const char *const patterns[] = {"(a+)+$", "(.+)\\1[!?]", "(?<=a)a*a*[!?]", "a?\\w+\\d", "(.+?)+[!?]"};
+    struct str subject = arena_printf(a, "%.*sb", STR_ARG(many('a', 4095)));
+
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++)
+        for (int jit = 0; jit < 2; jit++) {
+            struct regex *re = compile(arena_cstr(a, arena_printf(a, "%s%s", jit ? "" : "(*NO_JIT)", patterns[i])));
+            double start = used();
+
+            ck_assert_msg(regex_match(re, subject, NULL) != REGEX_YES, "%s", patterns[i]);
+            ck_assert_msg(used() - start < 0.5, "%s: %f s", patterns[i], used() - start);
+        }
+    ck_assert_int_eq(regex_match(compile("(.+)\\1[!?]"), many('a', 8192), NULL), REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("(*NO_JIT)(.+)\\1[!?]"), many('a', 8192), NULL), REGEX_LIMIT);
+    /* the next match has all of its time */
+    ck_assert_int_eq(regex_match(compile("a+b"), subject, NULL), REGEX_YES);
+}
+END_TEST
+
+static struct str
+repeat(const char *text, size_t n)
+{
+    char *p = arena_alloc(a, n);
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = text[i % strlen(text)];
+    return (struct str){p, n};
+}
+
+START_TEST(innocent_patterns_take_long_paths)
+{
+    static const struct {
+        const char *pattern, *path;
+        enum regex_result want;
+    } rows[] = {
+        {"^/(.*)/(.*)$", "/word", REGEX_YES},        {"^(/[^/]+)*$", "/a", REGEX_YES},
+        {"^/(?:a|b|c|/)*$", "/abc", REGEX_YES},      {"^(?:/([a-z0-9_-]+))+/?$", "/some-word", REGEX_YES},
+        {"^/((?:[^/]+/)*)([^/]+)?$", "/x", REGEX_YES}, {"\\.(?:php|asp)$", "/a.b", REGEX_NO},
+        {"/([^/]*)$", "/word", REGEX_YES},           {"^/(?!api/)(.*)$", "/word", REGEX_YES},
+        {"/admin(?:/|$)", "/adm", REGEX_NO},         {"^((?:/\\w+)+?)/word", "/word", REGEX_YES},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        ck_assert_msg(regex_match(compile(rows[i].pattern), repeat(rows[i].path, 8192), NULL) == rows[i].want, "%s",
+                      rows[i].pattern);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -180,6 +283,9 @@ main(void)
     tcase_add_test(tc, groups_are_bounded);
     tcase_add_test(tc, matching_is_bounded);
     tcase_add_test(tc, matching_is_bounded_without_jit);
+    tcase_add_test(tc, patterns_mean_what_they_say);
+    tcase_add_test(tc, all_places_together_are_bounded);
+    tcase_add_test(tc, innocent_patterns_take_long_paths);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
