@@ -1,8 +1,8 @@
 /*
  * It alone knows how each condition is weighed. The path's regex comes last, so that captures are
  * written by the match that decides. Nothing is allocated but the captures, once a request: a
- * parameter is decoded into a buffer of the process, which a regex that takes longer subjects
- * would have to share.
+ * parameter that meets a regex is decoded into one buffer of the process, as long as the longest
+ * subject that a regex takes.
  */
 #include "worker/match.h"
 
