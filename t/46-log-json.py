@@ -40,8 +40,8 @@ def test_a_proxied_request():
     got = lines(weir, 1)[0]
     assert list(got) == MEMBERS, got
     want = dict(client_ip="127.0.0.1", client_port=c.sock.getsockname()[1], scheme="http", protocol="HTTP/1.1",
-                method="POST", host="t", port=weir.port, uri="/a%2e/../b?c=d", path="/b", referer="http://r/", user_agent="u/1",
-                status=200, bytes_received=len(request), site="t", route="r", upstream="app",
+                method="POST", host="t", port=weir.port, uri="/a%2e/../b?c=d", path="/b", referer="http://r/",
+                user_agent="u/1", status=200, bytes_received=len(request), site="t", route="r", upstream="app",
                 upstream_address=origin.address, upstream_status=200, upstream_tries=1)
     assert {k: got[k] for k in want} == want, got
     assert re.fullmatch(TIME, got["time"]) and got["request_id"], got
