@@ -20,10 +20,10 @@ show_place(const struct request *r)
     return r->site != NULL ? r->site->line : r->listener->line;
 }
 
-static struct str
+static const char *
 time_text(struct request *r, int64_t ms)
 {
-    return values_duration_text(ms, r->arena);
+    return arena_cstr(r->arena, values_duration_text(ms, r->arena));
 }
 
 /* --- the upstream --- */
@@ -39,7 +39,7 @@ show_server(struct request *r, const struct server *s)
         text = arena_printf(r->arena, "%.*s, at most %lld requests at once", STR_ARG(text),
                             (long long)s->max_connections);
     if (s->slow_start != 0)
-        text = arena_printf(r->arena, "%.*s, slow start over %.*s", STR_ARG(text), STR_ARG(time_text(r, s->slow_start)));
+        text = arena_printf(r->arena, "%.*s, slow start over %s", STR_ARG(text), time_text(r, s->slow_start));
     if (s->name.n > 0)
         text = arena_printf(r->arena, "%.*s, a name, resolved while weir runs", STR_ARG(text));
     trace(r, s->line, "  server %.*s%s", STR_ARG(text), s->backup ? ", a backup" : "");
@@ -62,14 +62,14 @@ show_health(struct request *r, const struct upstream *u)
     if (h->interval == 0)
         trace(r, u->line, "  health: no active checks");
     else
-        trace(r, u->line, "  health: %.*s every %.*s, up after %lld good, down after %lld bad",
-              STR_ARG(h->http.n > 0 ? h->http : STR("a connection")), STR_ARG(time_text(r, h->interval)),
+        trace(r, u->line, "  health: %s every %s, up after %lld good, down after %lld bad",
+              h->http.n > 0 ? arena_cstr(r->arena, h->http) : "a connection", time_text(r, h->interval),
               (long long)h->rise, (long long)h->fall);
     if (e->failures == 0)
         trace(r, u->line, "  eject: never");
     else
-        trace(r, u->line, "  eject: after %lld failures in a row within %.*s, for %.*s, at most %lld%% of the servers",
-              (long long)e->failures, STR_ARG(time_text(r, e->window)), STR_ARG(time_text(r, e->time)),
+        trace(r, u->line, "  eject: after %lld failures in a row within %s, for %s, at most %lld%% of the servers",
+              (long long)e->failures, time_text(r, e->window), time_text(r, e->time),
               (long long)e->max_ejected);
 }
 
@@ -98,18 +98,18 @@ void
 show_upstream(struct request *r)
 {
     const struct upstream *u = r->upstream;
+    struct str key = u->hash_key != NULL ? template_expand(u->hash_key, r) : STR_NONE;
 
     trace(r, u->line, "upstream %.*s: %s over %zu server%s", STR_ARG(u->name), balance_word(u->balance),
           u->server_count, u->server_count == 1 ? "" : "s");
     if (u->hash_key != NULL)
-        trace(r, u->line, "  hash_key %.*s: `%.*s`", STR_ARG(template_source(u->hash_key)),
-              STR_ARG(template_expand(u->hash_key, r)));
+        trace(r, u->line, "  hash_key: `%.*s`", STR_ARG(key));
     for (size_t i = 0; i < u->server_count; i++)
         show_server(r, &u->servers[i]);
     show_health(r, u);
     show_retry(r, u);
-    trace(r, u->line, "  queue: %lld requests for %.*s, where all servers are at max_connections",
-          (long long)u->queue.size, STR_ARG(time_text(r, u->queue.timeout)));
+    trace(r, u->line, "  queue: %lld requests for %s, where all servers are at max_connections",
+          (long long)u->queue.size, time_text(r, u->queue.timeout));
 }
 
 /* --- bytes --- */
@@ -177,14 +177,14 @@ show_table(struct request *r, const char *prefix, const struct key *keys, size_t
     for (const struct key *k = keys; k->name != NULL; k++) {
         size_t at = offset + k->offset;
         int line = r->scope->policy_lines[at / 8];
-        struct str text;
+        struct str text, value;
 
         if (k->type == KEY_SECTION) {
             show_table(r, arena_cstr(r->arena, arena_printf(r->arena, "%s.", k->name)), k->keys, at, defaults);
             continue;
         }
-        text = arena_printf(r->arena, "%s%s %.*s", prefix, k->name,
-                            STR_ARG(value_text(r, k, (const char *)&r->scope->policy + at)));
+        value = value_text(r, k, (const char *)&r->scope->policy + at);
+        text = arena_printf(r->arena, "%s%s %.*s", prefix, k->name, STR_ARG(value));
         if (line != 0)
             trace(r, line, "%.*s", STR_ARG(text));
         else

@@ -281,7 +281,8 @@ undisguised(struct str name, char *buf)
 static bool
 has_prefix(struct str name)
 {
-    return (name.p[0] | 0x20) == 'x' && name.n >= sizeof PREFIX - 1 && strncasecmp(name.p, PREFIX, sizeof PREFIX - 1) == 0;
+    return (name.p[0] | 0x20) == 'x' && name.n >= sizeof PREFIX - 1 &&
+           strncasecmp(name.p, PREFIX, sizeof PREFIX - 1) == 0;
 }
 
 bool
