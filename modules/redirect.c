@@ -4,7 +4,7 @@
 #include "worker/answer.h"
 #include "worker/module.h"
 #include "worker/request.h"
-#include "worker/template.h"
+#include "worker/target.h"
 #include "worker/trace.h"
 
 struct redirect {
@@ -45,7 +45,7 @@ static int
 redirect(struct request *r, const void *data)
 {
     const struct redirect *conf = data;
-    struct str to = str_trim(template_expand(conf->to, r));
+    struct str to = str_trim(template_expand_escaped(conf->to, r, target_escape_uri));
     int status = codes[conf->status];
 
     if (to.n == 0 || !field_is_value(to)) {

@@ -11,10 +11,11 @@ enum {
     IN_PATH = 1,                /* pchar (RFC 3986 3.3), and the slash */
     IN_QUERY = 2,               /* pchar, slash and question mark (RFC 3986 3.4) */
     IN_VALUE = 4,               /* the same without what separates parameters, and + which is a space there */
-    LITERAL = 8,                /* what the file may hold as it is */
+    IN_URI = 8,                 /* all of it but # */
+    LITERAL = 16,               /* what the file may hold as it is */
 };
 
-#define ALL (IN_PATH | IN_QUERY | IN_VALUE | LITERAL)
+#define ALL (IN_PATH | IN_QUERY | IN_VALUE | IN_URI | LITERAL)
 
 static const unsigned char class[256] = {
     ['a' ... 'z'] = ALL, ['A' ... 'Z'] = ALL, ['0' ... '9'] = ALL,
@@ -22,7 +23,8 @@ static const unsigned char class[256] = {
     [')'] = ALL, ['*'] = ALL, [','] = ALL, ['='] = ALL, [':'] = ALL, ['@'] = ALL, ['/'] = ALL,
     ['&'] = ALL & ~IN_VALUE, ['+'] = ALL & ~IN_VALUE, [';'] = ALL & ~IN_VALUE,
     ['?'] = ALL & ~IN_PATH,
-    ['['] = LITERAL, [']'] = LITERAL,   /* no pchar, but many write them in a query */
+    /* no pchar, but many write them in a query, and an address has them */
+    ['['] = LITERAL | IN_URI, [']'] = LITERAL | IN_URI,
 };
 
 static bool
@@ -79,6 +81,12 @@ static size_t
 escape_value(char *to, struct str value)
 {
     return escape(to, value, IN_VALUE);
+}
+
+size_t
+target_escape_uri(char *to, struct str value)
+{
+    return escape(to, value, IN_URI);
 }
 
 /* Where the text holds what it may not. */

@@ -22,6 +22,12 @@ struct target {
  */
 const char *target_refuse(const struct template *t, size_t *offset);
 
+/*
+ * Worker, a template_escape for a string that is a whole URI reference, as of a redirection: of a value only
+ * what may stand nowhere in one is escaped, and # which would end what goes to a server.
+ */
+size_t target_escape_uri(char *to, struct str value);
+
 /* Master. */
 void target_compile(struct target *to, const struct template *t, struct arena *a);
 

@@ -1,6 +1,6 @@
 /*
- * respond, redirect and access_log as a configuration uses them: loaded from text, their hooks run on
- * a request made by hand.
+ * respond, redirect, rewrite, the edits of headers and access_log as a configuration uses them: loaded from
+ * text, their hooks run on a request made by hand.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "worker/base/clock.h"
 #include "worker/logs.h"
 #include "worker/request.h"
+#include "worker/trace.h"
 
 static struct findings f;
 static struct conf *conf;
@@ -202,8 +203,9 @@ END_TEST
 START_TEST(redirect_never_sends_a_value_that_is_none)
 {
     load("", "redirect: {to: \"$host\"}");
-    r.host.name = STR("a\nb");
-    ck_assert_int_eq(run(PHASE_LOOKUP), 500);
+    r.host.name = STR("a\nb c#d%e%2F?[::1]");
+    ck_assert_int_eq(run(PHASE_LOOKUP), HOOK_ANSWER);
+    has("Location", "a%0Ab%20c%23d%25e%2F?[::1]");
     r.host.name = STR("");
     ck_assert_int_eq(run(PHASE_LOOKUP), 500);
 }
@@ -317,6 +319,83 @@ START_TEST(a_misspelt_format)
 }
 END_TEST
 
+static struct str said;
+
+static void
+say(struct trace *t, int at, const char *text)
+{
+    (void)t;
+    said = arena_printf(f.arena, "%.*s%d: %s\n", STR_ARG(said), at, text);
+}
+
+static void
+tells(enum phase phase, int want, const char *text)
+{
+    struct trace t = {.say = say};
+
+    said = STR("");
+    r.trace = &t;
+    ck_assert_int_eq(run(phase), want);
+    r.trace = NULL;
+    ck_assert_msg(str_eq(said, str_of(text)), "%.*s", STR_ARG(said));
+}
+
+START_TEST(rewrite_tells_each_step)
+{
+    load("", "rewrite:\n          - {regex: '^/y', to: /}\n          - {regex: '^/(x)$', to: '/$1/$1?a=$1'}\n"
+             "          - {regex: x, to: '${http_none}'}\n        respond: {}");
+    r.uri.query = STR("?b");
+    tells(PHASE_REWRITE, 500, "7: rewrite: /x does not match ^/y\n8: rewrite: /x to /x/x?a=x&b\n"
+                              "9: 500: rewrite: what /x/x becomes does not begin with /\n");
+    ck_assert(str_eq(r.path, STR("/x/x")) && str_eq(r.query, STR("?a=x&b")));
+    ck_assert_ptr_null(r.captures);
+    /* on the way again: from the beginning */
+    r.uri.canonical = STR("/z");
+    tells(PHASE_REWRITE, HOOK_NEXT, "7: rewrite: /z does not match ^/y\n8: rewrite: /z does not match ^/(x)$\n"
+                                    "9: rewrite: /z does not match x\n");
+    ck_assert_ptr_null(r.path.p);
+}
+END_TEST
+
+START_TEST(the_groups_of_the_route_are_back_after_a_rewrite)
+{
+    struct captures captures = {.n = 1};
+
+    load("", "{rewrite: {regex: '(x)', to: '/$1'}, respond: {}}");
+    r.captures = &captures;
+    ck_assert_int_eq(run(PHASE_REWRITE), HOOK_NEXT);
+    ck_assert_ptr_eq(r.captures, &captures);
+}
+END_TEST
+
+START_TEST(a_value_that_no_header_may_have_is_ours)
+{
+    load("", "{response_headers: {X-A: $host, X-B: b}, respond: {}}");
+    r.host.name = STR("a\r\nX-Evil: 1");
+    ck_assert_int_eq(run(PHASE_EDIT), 500);
+    has_not("X-A");
+    /* the page that says so has the others */
+    has("X-B", "b");
+}
+END_TEST
+
+START_TEST(what_is_removed_leaves_a_mark)
+{
+    load("", "{response_headers: {x-a: ~, X-B: b, X-C: {add: c}}, respond: {}}");
+    fields_add(&r.response.fields, STR("X-A"), STR("1"));
+    fields_add(&r.response.fields, STR("x-A"), STR("2"));
+    fields_add(&r.response.fields, STR("x-b"), STR("2"));
+    ck_assert_int_eq(run(PHASE_EDIT), HOOK_NEXT);
+    has_not("X-A");
+    has("X-B", "b");
+    for (size_t i = 0; i < r.response.fields.n; i++)
+        if (r.response.fields.v[i].fixed)
+            ck_assert(str_ieq(r.response.fields.v[i].name, STR("x-a")) == r.response.fields.v[i].gone);
+        else
+            ck_assert(r.response.fields.v[i].gone || str_eq(r.response.fields.v[i].name, STR("X-C")));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -346,5 +425,9 @@ main(void)
     tcase_add_test(tc, a_format_of_ones_own);
     tcase_add_test(tc, off_is_off);
     tcase_add_test(tc, a_misspelt_format);
+    tcase_add_test(tc, rewrite_tells_each_step);
+    tcase_add_test(tc, the_groups_of_the_route_are_back_after_a_rewrite);
+    tcase_add_test(tc, a_value_that_no_header_may_have_is_ours);
+    tcase_add_test(tc, what_is_removed_leaves_a_mark);
     return unit_run(s);
 }

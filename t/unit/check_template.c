@@ -294,6 +294,107 @@ START_TEST(every_variable_of_the_contract_is_there)
 }
 END_TEST
 
+static struct template *
+compiled(const char *text)
+{
+    struct str why = STR_NONE;
+    size_t offset = 0;
+    struct template *t = template_compile(str_of(text), NULL, arena, &why, &offset);
+
+    ck_assert_ptr_nonnull(t);
+    return t;
+}
+
+static void
+half_is(const struct template *t, const char *want)
+{
+    struct str got = template_expand(t, &r);
+
+    ck_assert_msg(str_eq(got, str_of(want)), "`%.*s`, not `%s`", STR_ARG(got), want);
+}
+
+START_TEST(a_template_is_cut_at_its_own_text)
+{
+    static const struct {
+        const char *text, *before, *after;
+    } rows[] = {
+        {"/a?b", "/a", "b"},         {"/a?b?c", "/a", "b?c"},          {"/a?", "/a", ""},  {"?", "", ""},
+        {"/$host?x", "/example.com", "x"}, {"/?$host/?", "/", "example.com/?"}, {"$host?$host", "example.com", "example.com"},
+        {"/a", "/a", NULL},          {"$arg_q", "1?2", NULL},          {"", "", NULL},     {"$$?$$", "$", "$"},
+    };
+
+    r.uri.query = STR("?q=1?2");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct template *t = compiled(rows[i].text), *before, *after;
+
+        ck_assert_int_eq(template_cut(t, '?', arena, &before, &after), rows[i].after != NULL);
+        half_is(before, rows[i].before);
+        if (rows[i].after != NULL)
+            half_is(after, rows[i].after);
+        else
+            ck_assert_ptr_null(after);
+        half_is(t, arena_cstr(arena, template_expand(compiled(rows[i].text), &r)));
+    }
+}
+END_TEST
+
+START_TEST(a_half_loses_its_end)
+{
+    struct template *before, *after;
+
+    template_cut(compiled("/a?b$host??"), '?', arena, &before, &after);
+    ck_assert(template_strip(after, '?'));
+    half_is(after, "bexample.com?");
+    ck_assert(!template_strip(before, '?'));
+    template_cut(compiled("/a?$arg_q"), '?', arena, &before, &after);
+    ck_assert(!template_strip(after, '?'));
+}
+END_TEST
+
+START_TEST(parts_say_what_is_literal)
+{
+    const struct template *t = compiled("/a$host$$");
+    struct str literal;
+
+    ck_assert(template_part(t, 0, &literal) && str_eq(literal, STR("/a")));
+    ck_assert(literal.p == template_source(t).p);
+    ck_assert(template_part(t, 1, &literal) && literal.p == NULL);
+    ck_assert(template_part(t, 2, &literal) && str_eq(literal, STR("$")));
+    ck_assert(!template_part(t, 3, &literal));
+    ck_assert(!template_part(compiled(""), 0, &literal));
+}
+END_TEST
+
+static size_t
+once(char *to, struct str value)
+{
+    if (to != NULL && value.n > 0)
+        memcpy(to, value.p, value.n);
+    return value.n;
+}
+
+static size_t
+dash(char *to, struct str value)
+{
+    (void)value;
+    if (to != NULL)
+        *to = '-';
+    return 1;
+}
+
+START_TEST(expansion_is_bounded_and_knows_the_query)
+{
+    const struct template *t = compiled("/$host$arg_q$query$http_x");
+
+    r.uri.query = STR("?q=7");
+    fields_add(&r.request.fields, STR("X"), STR("x"));
+    ck_assert(str_eq(template_expand_most(t, &r, dash, once, 100), STR("/-7?q=7-")));
+    ck_assert(str_eq(template_expand_most(t, &r, once, dash, 15), STR("/example.com--x")));
+    ck_assert_ptr_null(template_expand_most(t, &r, once, dash, 14).p);
+    ck_assert_ptr_nonnull(template_expand_most(compiled(""), &r, once, dash, 0).p);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -314,6 +415,10 @@ main(void)
     tcase_add_test(tc, what_is_not_known_yet_is_empty);
     tcase_add_test(tc, times_are_seconds);
     tcase_add_test(tc, escaping_is_for_values_alone);
+    tcase_add_test(tc, a_template_is_cut_at_its_own_text);
+    tcase_add_test(tc, a_half_loses_its_end);
+    tcase_add_test(tc, parts_say_what_is_literal);
+    tcase_add_test(tc, expansion_is_bounded_and_knows_the_query);
     tcase_add_test(tc, every_variable_of_the_contract_is_there);
     return unit_run(s);
 }
