@@ -4,7 +4,7 @@
  *
  * Invariants: a probe belongs to one endpoint and holds it; its timer is the time left for a check
  * that is under way, else the time until the next one; a socket is open only while CONNECTING, SENDING or
- * READING, and at most AT_ONCE probes are in these states.
+ * READING, and at most at_once probes are in these states. Only transmit and receive touch what goes over it.
  */
 #include "worker/upstream/probe.h"
 
@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@
 #include "worker/upstream/upstream.h"
 #include "worker/upstream/verdict.h"
 
-#define AT_ONCE 256
+#define AT_ONCE 256             /* checks, or less: */
+#define SHARE 16                /* one of so many descriptors that the process may have, and no fewer */
 #define SOON_MS 100             /* the first checks of servers that nobody has checked lie within */
 #define SURVEY_MS 250           /* how often names are looked at for other addresses */
 #define HEAD_MOST 65536         /* bytes that are read for a check, 1xx responses included */
@@ -70,7 +72,7 @@ struct watch {
 static struct watch *watches;
 static size_t watch_count;
 static struct timer survey_timer;
-static unsigned under_way;
+static unsigned under_way, at_once;
 static struct probe *queue, **queue_end = &queue;
 static struct task next_ones;
 static int64_t complained_ms;
@@ -398,7 +400,7 @@ static void
 begin_queued(struct task *t)
 {
     (void)t;
-    while (queue != NULL && under_way < AT_ONCE) {
+    while (queue != NULL && under_way < at_once) {
         struct probe *p = queue;
 
         unqueue(p);
@@ -411,7 +413,7 @@ turn_to(struct probe *p)
 {
     if (p->e->gone)
         return;                 /* the next survey takes it away */
-    if (under_way < AT_ONCE) {
+    if (under_way < at_once) {
         begin(p);
         return;
     }
@@ -538,11 +540,22 @@ survey_names(struct timer *t)
             survey(&watches[i]);
 }
 
+static unsigned
+descriptors_share(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur / SHARE >= AT_ONCE)
+        return AT_ONCE;
+    return r.rlim_cur / SHARE > SHARE ? (unsigned)(r.rlim_cur / SHARE) : SHARE;
+}
+
 void
 probe_start(void)
 {
     bool names = false;
 
+    at_once = descriptors_share();
     watches = xcalloc(upstreams_count() + 1, sizeof(*watches));
     watch_count = 0;
     for (size_t i = 0; i < upstreams_count(); i++) {
