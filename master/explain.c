@@ -507,5 +507,9 @@ explain(const struct conf *conf, const struct ask *ask)
     }
     end_process();
     arena_free(arena);
+    if (fflush(stdout) != 0) {
+        fprintf(stderr, "weir: the answer cannot be written: %m\n");
+        return 1;
+    }
     return l != NULL ? 0 : 2;
 }

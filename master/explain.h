@@ -23,7 +23,7 @@ struct ask {
 /* What is wrong with it, or NULL. Needs no configuration. */
 const char *explain_refuses(const struct ask *ask);
 
-/* Prints the answer on stdout. Returns the exit status: 2 where there is no such listener. */
+/* Prints the answer on stdout. Returns the exit status: 2 where there is no such listener, 1 where nobody reads. */
 int explain(const struct conf *conf, const struct ask *ask);
 
 #endif

@@ -440,6 +440,13 @@ def test_bad_configuration():
     assert weir("-c", "/nonexistent.yaml", "-T", "GET", "/").returncode == 1
 
 
+def test_answer_that_cannot_be_written():
+    with open("/dev/full", "wb") as full:
+        r = subprocess.run([BIN, "-c", config(), "-T", "GET", WWW + "/"], stdin=subprocess.DEVNULL, stdout=full,
+                           stderr=subprocess.PIPE, timeout=DEADLINE, check=False)
+    assert r.returncode == 1 and b"cannot be written" in r.stderr, r
+
+
 def test_without_a_file():
     r = weir("-l", "127.0.0.1:18080", "-u", "http://127.0.0.1:9", "-T", "GET", "http://a:18080/")
     assert r.returncode == 0 and r.stdout.endswith(b": => proxied to upstream default\n"), r
