@@ -187,7 +187,7 @@ check_health(struct loader *l, const struct upstream *u, const struct node *n)
     const struct checks *c = &u->health;
     const struct node *health = yaml_get(n, "health");
 
-    if (health == NULL || health->kind != NODE_MAP || c->interval == 0)
+    if (health == NULL || health->kind != NODE_MAP)
         return;
     if ((c->http.n > 0) == c->tcp)
         load_error(l, health, "`health` needs one of `http` and `tcp: true`");

@@ -186,10 +186,11 @@ static const struct {
 
     /* names of keys */
     {"worker: 1\n" LISTEN SITES, "f:1:1: unknown key `worker`; did you mean `workers`?\n"},
-    {"cache_memory: {size: 1g}\nrate_limit_memory: 1m\n" LISTEN SITES,
-     "f:1:1: unknown key `cache_memory`\nf:2:1: unknown key `rate_limit_memory`\n"},
-    {"limits: {connections_per_ip: 5}\n" LISTEN SITES,
-     "f:1:10: unknown key `connections_per_ip`\n"},
+    {"rate_limit_memry: 1m\nrate_limit_memory: 1k\n" LISTEN SITES,
+     "f:1:1: unknown key `rate_limit_memry`; did you mean `rate_limit_memory`?\n"
+     "f:2:20: `rate_limit_memory` wants a size from 64k to 64g, not `1k`\n"},
+    {"limits: {connections_per_i: 5}\n" LISTEN SITES,
+     "f:1:10: unknown key `connections_per_i`; did you mean `connections_per_ip`?\n"},
     {"notes: {}\n" LISTEN SITES, "f:1:1: unknown key `notes`; did you mean `note`?\n"},
     {"note: {numbr: 5}\n" LISTEN SITES, "f:1:8: unknown key `numbr`; did you mean `number`?\n"},
     {"note: {inner: {dep: true}}\n" LISTEN SITES, "f:1:16: unknown key `dep`; did you mean `deep`?\n"},
@@ -280,7 +281,7 @@ static const struct {
     {"listen: localhost:80\n" SITES,
      "f:1:9: `localhost:80` has a name; only addresses can stand here: ADDRESS:PORT, [IPV6]:PORT or unix:/path\n"},
     {"listen: 1.2.3.4:0\n" SITES,
-     "f:1:9: `1.2.3.4:0`: the port is not a number from 1 to 65535; an address is ADDRESS:PORT, [IPV6]:PORT or unix:/path\n"},
+     "f:1:9: `1.2.3.4:0`: the port is not a number from 1 to 65535; it is ADDRESS:PORT, [IPV6]:PORT or unix:/path\n"},
     {"listen: {address: 1.2.3.4:80, proxy_protocol: 1}\n" SITES,
      "f:1:47: `proxy_protocol` wants true or false, not `1`\n"},
     {"listen: {address: 1.2.3.4:80, tls: {}}\n" SITES, "f:1:31: unknown key `tls`\n"},
@@ -290,19 +291,46 @@ static const struct {
     {"upstreams: {app: 10.0.0.1:80}\n" LISTEN SITES, "f:1:18: `upstreams`: `app` wants a mapping\n"},
     {"upstreams: {app: {}}\n" LISTEN SITES, "f:1:18: `servers` is missing\n"},
     {"upstreams: {app: {servers: []}}\n" LISTEN SITES, "f:1:28: `servers` is an empty list\n"},
-    {"upstreams: {app: {servers: [app2.internal:8080]}}\n" LISTEN SITES,
-     "f:1:29: `app2.internal:8080` has a name; only addresses can stand here: ADDRESS:PORT, [IPV6]:PORT or unix:/path\n"},
+    {"upstreams: {app: {servers: ['app2.internal:x', 'a b:80', '-x.y:80']}}\n" LISTEN SITES,
+     "f:1:29: `app2.internal:x`: not an IP address; it is ADDRESS:PORT, [IPV6]:PORT, NAME:PORT or unix:/path\n"
+     "f:1:48: `a b:80`: not an IP address; it is ADDRESS:PORT, [IPV6]:PORT, NAME:PORT or unix:/path\n"
+     "f:1:58: `-x.y:80`: not an IP address; it is ADDRESS:PORT, [IPV6]:PORT, NAME:PORT or unix:/path\n"},
     {"upstreams: {app: {servers: [{address: 10.0.0.1:80, weight: 0}]}}\n" LISTEN SITES,
      "f:1:60: `weight` wants a whole number from 1 to 1000, not `0`\n"},
     {"upstreams: {app: {servers: [10.0.0.1:80, 'unix:/a', 'unix:/a', 10.0.0.1:80]}}\n" LISTEN SITES,
      "f:1:53: server `unix:/a` stands twice, first on line 1\n"
      "f:1:64: server `10.0.0.1:80` stands twice, first on line 1\n"},
-    {"upstreams: {app: {servers: 10.0.0.1:80, balance: least_conn, keepalive: [1], retry: {}}}\n" LISTEN SITES,
-     "f:1:50: `balance` wants round_robin, not `least_conn`\n"
-     "f:1:73: `keepalive` wants a whole number from 0 to 65536, not a list\n"
-     "f:1:78: unknown key `retry`\n"},
-    {"upstreams: {app: {servers: {address: 10.0.0.1:80, backup: true}}}\n" LISTEN SITES,
-     "f:1:51: unknown key `backup`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, balance: least_con, keepalive: [1], retry: {on: [500, reset]}}}\n" LISTEN SITES,
+     "f:1:50: `balance` wants round_robin, least_conn, random_two, ip_hash or hash, not `least_con`\n"
+     "f:1:72: `keepalive` wants a whole number from 0 to 65536, not a list\n"
+     "f:1:90: `on` wants a list of connect, reset, timeout, 502, 503 and 504, not `500`\n"},
+    {"upstreams: {app: {servers: {address: 10.0.0.1:80, backp: true, max_connections: -1}}}\n" LISTEN SITES,
+     "f:1:51: unknown key `backp`; did you mean `backup`?\n"
+     "f:1:81: `max_connections` wants a whole number from 0 to 1048576, not `-1`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, balance: hash, hash_balance: 0.5}}\n" LISTEN SITES,
+     "f:1:18: `balance: hash` needs `hash_key`\n"
+     "f:1:70: `hash_balance` wants a number from 1 to 100 as 1.25, or off, not `0.5`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, hash_key: $host, hash_balance: 1.5}}\n" LISTEN SITES,
+     "f:1:51: `hash_key` is for `balance: hash` alone\n"
+     "f:1:72: `hash_balance` is for `balance: ip_hash` and `hash` alone\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: {interval: 10ms}}}\n" LISTEN SITES,
+     "f:1:49: `health` needs one of `http` and `tcp: true`\n"
+     "f:1:60: `interval` wants a duration of at least 50ms, not `10ms`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: {tcp: true, http: x, expect: [99, 200-100, 200]}}}\n" LISTEN SITES,
+     "f:1:67: `http` wants a path that begins with /, not `x`\n"
+     "f:1:79: `expect` wants a status or a range as 200-399, or a list of them, not `99`\n"
+     "f:1:83: `expect` wants a status or a range as 200-399, or a list of them, not `200-100`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: {tcp: true, host: a, rise: 0}, eject: {max_ejected: 101%},\n"
+     "  retry: {budget: 20, attempts: 11}, queue: {size: many}}}\n" LISTEN SITES,
+     "f:1:67: `host` is for `http` alone\n"
+     "f:1:76: `rise` wants a whole number from 1 to 1000, not `0`\n"
+     "f:1:101: `max_ejected` wants a percentage from 0% to 100%, not `101%`\n"
+     "f:2:19: `budget` wants a percentage from 0% to 100%, not `20`\n"
+     "f:2:33: `attempts` wants a whole number from 0 to 10, not `11`\n"
+     "f:2:52: `size` wants a whole number from 0 to 1048576, not `many`\n"},
+    {"resolver: [127.0.0.1, '[::1]:53', name:53, unix:/x]\n" LISTEN SITES,
+     "f:1:35: `resolver` wants a list of ADDRESS, ADDRESS:PORT or [IPV6]:PORT, not `name:53`\n"
+     "f:1:44: `resolver` wants a list of ADDRESS, ADDRESS:PORT or [IPV6]:PORT, not `unix:/x`\n"},
 
     /* sites */
     {LISTEN "sites: x\n", "f:2:8: `sites` wants a list of sites, not `x`\n"},
