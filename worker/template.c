@@ -20,6 +20,7 @@ struct part {
     enum kind kind;
     struct str text;            /* a literal's; of a variable its argument */
     const struct variable *variable;
+    bool query;                 /* a variable's: it is a piece of the client's query */
     unsigned group;
     bool masked;
 };
@@ -107,6 +108,7 @@ add_name(struct compiler *c, struct str name, size_t offset)
     if (group >= 0)
         return add(c, (struct part){.kind = CAPTURE, .group = (unsigned)group});
     part.variable = variable_find(name, &part.text);
+    part.query = str_eq(name, STR("query")) || str_starts(name, STR("arg_"));
     return part.variable != NULL ? add(c, part) : unknown(c, name, offset);
 }
 
@@ -269,12 +271,9 @@ template_expand(const struct template *t, struct request *r)
 static template_escape *
 escape_of(const struct part *part, template_escape *escape, template_escape *from_query)
 {
-    struct str name;
-
-    if (part->kind != VARIABLE)
-        return part->kind == CAPTURE ? escape : NULL;
-    name = str_of(part->variable->name);
-    return str_eq(name, STR("arg_")) || str_eq(name, STR("query")) ? from_query : escape;
+    if (part->kind == LITERAL)
+        return NULL;
+    return part->query ? from_query : escape;
 }
 
 struct str
