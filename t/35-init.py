@@ -241,6 +241,21 @@ def test_the_pid_file_as_one_may_write_it():
         i.good("stop")
 
 
+def test_the_configuration_that_is_installed():
+    place = temp_dir()
+    with open(os.path.join(ROOT, "etc/weir.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    head, rest = text.split("# What follows", 1)
+    # with all that is off, whose lines are told from prose by their indentation
+    whole = head[:head.index("upstreams:")] + re.sub(r"^#(?! \S)", "", "# What follows" + rest, flags=re.M)
+    assert "rate_limit:" in whole
+    for name, content in ("installed", text), ("whole", whole):
+        with open(f"{place}/{name}.yaml", "w", encoding="utf-8") as f:
+            f.write(content)
+        r = run_command([BIN, "-t", "-c", f"{place}/{name}.yaml"])
+        assert r.returncode == 0 and r.stdout.count("\n") == 1, r
+
+
 def test_logrotate():
     tool = shutil.which("logrotate", path=os.environ["PATH"] + ":/usr/sbin")
     if tool is None:
