@@ -213,6 +213,28 @@ def test_one_worker_checks_and_another_when_it_is_killed():
     assert " down " not in weir.errors()
 
 
+def test_another_worker_checks_while_the_one_hangs():
+    server, times = Server(), []
+
+    def answer(_, r):
+        times.append(time.monotonic())
+        return OK
+    server.answer = answer
+    weir = checked([server], "http: /check, interval: 50ms", workers=2)
+    wait(lambda: len(times) >= 3, "checks")
+    gaps = []
+    for pid in weir.worker_pids():
+        since, n = time.monotonic(), len(times)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            wait(lambda: len(times) >= n + 5, "further checks")     # pylint: disable=cell-var-from-loop
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        gaps.append(max(b - a for a, b in zip([since] + times[n:], times[n:])))
+    # one of them had the lease, and it is not taken from who renews it in time
+    assert 0.3 < max(gaps) < 3, gaps
+
+
 def test_health_survives_a_reload():
     bad, good = Server(BAD), Server()
     health = "http: /check, interval: 300ms"
