@@ -28,9 +28,8 @@
 #include "worker/base/log.h"
 
 #define ROOM (64 * 1024)
-#define YIELDS 50               /* to another worker that is writing, each second */
-#define BUSY_MOST 100           /* tries in a row; then it waits for the next second */
-#define END_MS 100
+#define YIELDS 50               /* to another worker that is writing */
+#define END_MS 100              /* for it at exit */
 #define LINE_MOST (32 * 1024)   /* longer lines are cut: a client may not keep its request out of the log */
 
 struct target {
@@ -40,7 +39,7 @@ struct target {
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
     bool locked;                /* a file, by us */
-    unsigned busy;              /* how often in a row another had the lock */
+    bool busy;                  /* another had the lock */
     int fd;                     /* -1: discard */
     char *buf;
     size_t fill;
@@ -151,11 +150,9 @@ flush(struct target *t)
 {
     if (t->fill == 0 || t->refused)
         return;
-    if (!take_lock(t)) {
-        t->refused = ++t->busy >= BUSY_MOST;
+    t->busy = !take_lock(t);
+    if (t->busy)
         return;
-    }
-    t->busy = 0;
     while (t->fill > 0 && !t->refused) {
         ssize_t n = log_write(t->fd, t->buf, portion(t));
 
@@ -168,25 +165,33 @@ flush(struct target *t)
     release_lock(t);
 }
 
-/* Another worker is soon done, unless it tore a line. */
+/* Another worker is soon done, once it has a processor, unless it tore a line: then until the next second. */
 static void
-flush_patiently(struct target *t)
+insist(struct target *t)
 {
-    t->refused = false;
-    t->busy = 0;
+    t->busy = false;
     for (int i = 0; i < YIELDS; i++) {
         flush(t);
-        if (t->busy == 0)
+        if (!t->busy)
             return;
         sched_yield();
     }
+    t->refused = true;
+}
+
+/* After a second, or for the last time in a file. */
+static void
+insist_anew(struct target *t)
+{
+    t->refused = false;
+    insist(t);
 }
 
 void
 logs_flush(void)
 {
     for (size_t i = 0; i < target_count; i++)
-        flush_patiently(&targets[i]);
+        insist_anew(&targets[i]);
 }
 
 void
@@ -197,10 +202,10 @@ logs_end(void)
     for (size_t i = 0; i < target_count; i++) {
         struct target *t = &targets[i];
 
-        flush_patiently(t);
-        for (int tries = 0; t->busy > 0 && tries < END_MS; tries++) {
+        insist_anew(t);
+        for (int tries = 0; t->busy && tries < END_MS; tries++) {
             nanosleep(&pause, NULL);
-            flush_patiently(t);
+            insist_anew(t);
         }
         for (size_t at = 0; at < t->fill; at++)
             *dropped += t->buf[at] == '\n';
@@ -227,7 +232,7 @@ logs_reopen(const int *fds, size_t n, size_t first)
     for (size_t i = 0; i < n && first + i < target_count; i++) {
         struct target *t = &targets[first + i];
 
-        flush_patiently(t);
+        insist_anew(t);
         drop_torn(t);
         if (t->fd >= 0)
             close(t->fd);
@@ -240,8 +245,10 @@ append(struct target *t, struct str line)
 {
     if (t->buf == NULL)
         t->buf = xmalloc(ROOM);
-    if (line.n + 1 > ROOM - t->fill || t->fill > ROOM / 2)
+    if (t->fill > ROOM / 2)
         flush(t);
+    if (line.n + 1 > ROOM - t->fill)
+        insist(t);
     if (line.n + 1 > ROOM - t->fill) {
         ++*dropped;
         return;

@@ -64,17 +64,18 @@ START_TEST(no_character_is_cut)
 END_TEST
 
 /* Whatever comes in: visible characters of UTF-8 and the escapes that there are. */
-static void
-check_safe(const char *p, size_t n)
+static bool
+is_safe(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        ck_assert((uint8_t)p[i] >= 0x20 && p[i] != 0x7F && p[i] != '"');
-        if (p[i] == '\\') {
-            ck_assert_uint_lt(i + 1, n);
-            i++;
-            ck_assert(p[i] == '"' || p[i] == '\\' || (p[i] == 'u' && n - i >= 5));
-        }
+        if ((uint8_t)p[i] < 0x20 || p[i] == 0x7F || p[i] == '"')
+            return false;
+        if (p[i] != '\\')
+            continue;
+        if (++i == n || (p[i] != '"' && p[i] != '\\' && (p[i] != 'u' || n - i < 5)))
+            return false;
     }
+    return true;
 }
 
 START_TEST(any_bytes_are_safe)
@@ -82,14 +83,14 @@ START_TEST(any_bytes_are_safe)
     char in[64], out[6 * sizeof(in)], again[6 * sizeof(in)];
 
     srand(1);
-    for (int round = 0; round < 200000; round++) {
+    for (int round = 0; round < 20000; round++) {
         size_t n = (size_t)rand() % sizeof(in), m;
 
         for (size_t i = 0; i < n; i++)
             in[i] = (char)(rand() % 3 == 0 ? rand() : "\xe2\x82\xac\xf0\x9f\x98\"\\ab"[rand() % 10]);
         m = json_escape(out, (struct str){in, n}, SIZE_MAX);
         ck_assert_uint_le(m, 6 * n);
-        check_safe(out, m);
+        ck_assert(is_safe(out, m));
         ck_assert_uint_le(json_escape(again, (struct str){in, n}, m / 2), m / 2);
     }
 }
