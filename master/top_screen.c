@@ -157,6 +157,7 @@ draw_total(const struct top_watch *w)
 static void
 draw(struct screen *s)
 {
+    static const char help[] = "q quit   tab view   left/right sort   r reverse   up/down scroll   p pause";
     char line[TOP_WATCH_LINE];
 
     erase();
@@ -175,8 +176,7 @@ draw(struct screen *s)
         attrset(A_NORMAL);
     }
     if (LINES > HEADING)
-        put(LINES - 1, 0, COLS, s->paused ? "PAUSED   p go on   q quit"
-                                          : "q quit   tab view   left/right sort   r reverse   up/down scroll   p pause");
+        put(LINES - 1, 0, COLS, s->paused ? "PAUSED   p go on   q quit" : help);
     move(LINES - 1, 0);
     refresh();
 }

@@ -20,8 +20,6 @@ class Init(Daemon):
 
     def __init__(self, text=ANSWER, binary=BIN, **settings):
         self.settings = {}
-        self.binary = binary
-        self.more = settings
         super().__init__(text, binary="/bin/true")      # the files, but not the start
         self.settings = {"DAEMON": binary, "CONFIG": self.file, "RUN_DIR": f"{self.dir}/run",
                          "LOG_DIR": f"{self.dir}/log", **settings}
@@ -144,10 +142,14 @@ def test_reopen():
     i.access()
 
 
+def in_front_of(origin):
+    return f'upstreams: {{app: {{servers: ["{origin.address}"]}}}}\nsites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]'
+
+
 def test_stop_lets_requests_end():
     let = threading.Event()
     origin = Origin(lambda *_: let.wait(DEADLINE) and OK)
-    i = Init(f'upstreams: {{app: {{servers: ["{origin.address}"]}}}}\nsites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]')
+    i = Init(in_front_of(origin))
     i.good("start")
     c = i.connect().send(GET)
     origin.request()
@@ -164,8 +166,7 @@ def test_stop_lets_requests_end():
 def test_stop_does_not_wait_for_ever():
     let = threading.Event()
     origin = Origin(lambda *_: let.wait(DEADLINE) and OK)
-    i = Init(f'upstreams: {{app: {{servers: ["{origin.address}"]}}}}\nsites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]',
-             STOP_PATIENCE="1")
+    i = Init(in_front_of(origin), STOP_PATIENCE="1")
     i.good("start")
     pid = i.pid
     i.connect().send(GET)
