@@ -28,22 +28,28 @@ refuse_to(const void *to, size_t *offset)
 
 /* Compiled once more: an inner level may have put another regex under an outer one's `to`. */
 static void
+compile_rule(struct ready *ready, struct rule *rule)
+{
+    struct str why = STR("");
+    size_t offset = 0;
+    struct template *to = template_compile(template_source(rule->to), rule->regex, ready->arena, &why, &offset);
+
+    if (to == NULL)
+        ready->error(ready, "`to`: %.*s", STR_ARG(why));
+    else
+        target_compile(&rule->target, to, ready->arena);
+}
+
+/* What an outer level lacked was told there, and may be missing here too. */
+static void
 make_ready(struct ready *ready, void *data)
 {
     struct rewrite *conf = data;
     struct rule *rules = conf->rules.v;
 
-    for (size_t i = 0; i < conf->rules.n; i++) {
-        struct str why = STR("");
-        size_t offset = 0;
-        struct template *to = template_compile(template_source(rules[i].to), rules[i].regex, ready->arena, &why,
-                                               &offset);
-
-        if (to == NULL)
-            ready->error(ready, "`to`: %.*s", STR_ARG(why));
-        else
-            target_compile(&rules[i].target, to, ready->arena);
-    }
+    for (size_t i = 0; i < conf->rules.n; i++)
+        if (rules[i].regex != NULL && rules[i].to != NULL)
+            compile_rule(ready, &rules[i]);
 }
 
 /* The request fails. */

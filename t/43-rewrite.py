@@ -199,10 +199,10 @@ def test_the_asterisk_has_no_path():
     assert origin.request().target == "*"
 
 
-def errors(policy):
+def errors(policy, top=""):
     file = f"{temp_dir()}/weir.yaml"
     with open(file, "w", encoding="utf-8") as f:
-        f.write("listen: 127.0.0.1:1\nupstreams: {a: {servers: 127.0.0.1:2}}\nsites:\n  - hosts: ['*']\n    routes:\n"
+        f.write(top + "listen: 127.0.0.1:1\nupstreams: {a: {servers: 127.0.0.1:2}}\nsites:\n  - hosts: ['*']\n    routes:\n"
                 f"      - match: {{regex: '^/(?<route>x)'}}\n        proxy: a\n        {policy}\n")
     out = run_command([BIN, "-t", "-c", file]).stdout
     return [l.split("weir.yaml:", 1)[1] for l in out.split("\n") if re.search(r"weir\.yaml:\d", l)]
@@ -229,6 +229,15 @@ def test_errors_say_where():
             ("rewrite: []", "8:18: `rewrite` is an empty list")]:
         got = errors(policy)
         assert got == want, f"{policy}\n  gave {got}\n  not  {want}"
+
+
+def test_a_regex_laid_under_an_outer_to():
+    inner = "{rewrite: {regex: b}, match: {path: /%s}, proxy: a}"
+    got = errors(f"rewrite: off\n      - {inner % 'x'}", "rewrite: {regex: '^/(a)', to: '/$1'}\n")
+    assert got == ["10:10: `rewrite`: `to`: `$1`: the regex has no such group"], got
+    # what the outer level lacks is told once
+    got = errors(f"rewrite: off\n      - {inner % 'y'}", "rewrite: {regex: '^/(a', to: '/$1'}\n")
+    assert got == ["1:23: `regex`: missing closing parenthesis"], got
 
 
 def test_a_regex_without_end_ends_and_harms_nobody():
