@@ -176,7 +176,8 @@ def test_errors_say_where():
         ("request_headers: {X-A: $1}", ["7:32: `request_headers`: `$1` is a capture, but there is no regex here"]),
         ("request_headers: {X-A: 1, x-a: 2}", ["7:35: `request_headers`: `x-a` stands there twice, first on line 7"]),
         ('response_headers: {X-A: "a\\nb"}', ["7:28: `response_headers`: `X-A`: its value holds a control character"]),
-        ("response_headers: x", ["7:27: `response_headers` wants a mapping of field names to strings ($), ~, {add: ($)} "
+        ("response_headers: x",
+         ["7:27: `response_headers` wants a mapping of field names to strings ($), ~, {add: ($)} "
                                  "or {default: ($)}, not `x`"]),
     ]
     for policy, expected in rows:

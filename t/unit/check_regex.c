@@ -148,8 +148,10 @@ START_TEST(matching_is_bounded)
 {
     struct captures c;
 
-    ck_assert_int_eq(regex_match(compile("^(a+)+$"), arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
-    ck_assert_int_eq(regex_match(compile("^(a|aa)+$"), arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("^(a+)+$"),
+                                 arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
+    ck_assert_int_eq(regex_match(compile("^(a|aa)+$"),
+                                 arena_printf(a, "%.*s!", STR_ARG(many('a', 200))), &c), REGEX_LIMIT);
     ck_assert_int_eq(regex_match(compile("^(?:(a)|b)*$"), many('a', 8192), &c), REGEX_YES);
     ck_assert_int_eq(regex_match(compile("a"), many('a', 8193), &c), REGEX_LIMIT);
     /* the next match is none the worse */
