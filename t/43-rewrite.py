@@ -202,7 +202,8 @@ def test_the_asterisk_has_no_path():
 def errors(policy, top=""):
     file = f"{temp_dir()}/weir.yaml"
     with open(file, "w", encoding="utf-8") as f:
-        f.write(top + "listen: 127.0.0.1:1\nupstreams: {a: {servers: 127.0.0.1:2}}\nsites:\n  - hosts: ['*']\n    routes:\n"
+        f.write(top + "listen: 127.0.0.1:1\nupstreams: {a: {servers: 127.0.0.1:2}}\n"
+                "sites:\n  - hosts: ['*']\n    routes:\n"
                 f"      - match: {{regex: '^/(?<route>x)'}}\n        proxy: a\n        {policy}\n")
     out = run_command([BIN, "-t", "-c", file]).stdout
     return [l.split("weir.yaml:", 1)[1] for l in out.split("\n") if re.search(r"weir\.yaml:\d", l)]
