@@ -20,6 +20,7 @@ class Init(Daemon):
 
     def __init__(self, text=ANSWER, binary=BIN, **settings):
         self.settings = {}
+        self.script = SCRIPT
         super().__init__(text, binary="/bin/true")      # the files, but not the start
         self.settings = {"DAEMON": binary, "CONFIG": self.file, "RUN_DIR": f"{self.dir}/run",
                          "LOG_DIR": f"{self.dir}/log", **settings}
@@ -31,7 +32,7 @@ class Init(Daemon):
     def run(self, *action, **settings):
         env = {"PATH": os.environ["PATH"], "DEFAULTS": "/dev/null",
                "ASAN_OPTIONS": f"exitcode=99:log_path={self.dir}/asan", **self.settings, **settings}
-        r = run_command(["sh", SCRIPT, *action], seconds=DEADLINE + 60, env=env)
+        r = run_command(["sh", self.script, *action], seconds=DEADLINE + 60, env=env)
         if pid := self.pid:
             self.pids.add(pid)
         return r
@@ -68,6 +69,20 @@ def test_a_life():
     i.bad(7, "reload")
     i.bad(7, "upgrade")
     i.bad(7, "reopen")
+
+
+def test_without_the_functions_of_the_distribution():
+    i = Init()
+    with open(SCRIPT, encoding="utf-8") as f:
+        text = f.read().replace("/lib/lsb/init-functions", "/nowhere")
+    i.script = f"{i.dir}/weir.init"
+    with open(i.script, "w", encoding="utf-8") as f:
+        f.write(text)
+    assert i.good("start") == "Starting reverse proxy: weir.\n"
+    i.write("workers: -1\n")
+    said = i.bad(1, "reload")
+    assert said.startswith("Reloading reverse proxy: weir") and said.endswith(" failed!\n"), said
+    i.good("stop")
 
 
 def test_actions_that_are_none():
@@ -133,6 +148,7 @@ def test_upgrade():
 def test_reopen():
     i = Init()
     i.good("start")
+    pid = i.pid
     i.ask(GET)
     i.access()
     os.rename(i.access_log, i.access_log + ".1")
@@ -140,6 +156,7 @@ def test_reopen():
     wait(lambda: os.path.exists(i.access_log), "the new log")
     i.ask(GET)
     i.access()
+    assert i.pid == pid and "upgrade" not in i.errors()
 
 
 def in_front_of(origin):
