@@ -206,10 +206,10 @@ def ask_many(weir, times):
 
 def test_a_full_disk_and_room_again():
     """Four workers, one file: lines are whole, and each request is in the log or among the dropped."""
-    disk = small_disk("1m")
+    disk = small_disk("4m")
     ballast, log = os.path.join(disk, "ballast"), os.path.join(disk, "access.json")
     with open(ballast, "wb") as f:
-        f.write(b"x" * 700 * 1024)
+        f.write(b"x" * 3000 * 1024)
     weir = start(ANSWER + f"access_log: {{path: {log}, format: json}}", workers=4)
     count = 0
     while not dropped(weir):

@@ -1,14 +1,14 @@
 /*
  * Access logs. It alone holds the logs' descriptors.
  *
- * Each target has a buffer of whole lines, written when it is half full and each second. What the kernel does
+ * Each target has a buffer of whole lines, written when there are many and each second. What the kernel does
  * not take stays in the buffer and goes first the next time, so a line that was torn by a short write is
  * finished before another begins; lines that find the buffer full are dropped and counted. A target that
  * refused is left alone until the next second: a full disk costs no call a request.
  *
- * Workers append to one file, each with a lock on it that is tried and never waited for; the other half of the
- * buffer is room for the time in which another has it. Who tore a line keeps the lock until the line is finished. A
- * worker that dies takes its lock along. Where files have no locks lines may mix on a full disk.
+ * Workers append to one file, each with a lock on it that is tried and never waited for. Who tore a line keeps
+ * the lock until it is finished, and says so by a second one. A worker that dies takes its locks along. Where
+ * files have no locks lines may mix on a full disk.
  *
  * Pipes and terminals are written in steps of whole lines that a pipe takes at once, so that lines
  * of several workers do not mix. Syslog has a datagram a line and no buffer.
@@ -27,9 +27,12 @@
 #include "worker/base/arena.h"
 #include "worker/base/log.h"
 
-#define ROOM (64 * 1024)
+#define ROOM (256 * 1024)
+#define WRITTEN_AT (64 * 1024)  /* the rest is for the time in which another worker writes */
 #define YIELDS 50               /* to another worker that is writing */
 #define END_MS 100              /* for it at exit */
+#define WRITING 0               /* bytes of a file that are locked: by who writes, */
+#define TORN 1                  /* and, after a short write, until the line is finished */
 #define LINE_MOST (32 * 1024)   /* longer lines are cut: a client may not keep its request out of the log */
 
 struct target {
@@ -89,9 +92,9 @@ portion(const struct target *t)
 }
 
 static bool
-lock(const struct target *t, int command, struct flock *l, short type)
+lock(const struct target *t, int command, struct flock *l, short type, off_t first, off_t n)
 {
-    *l = (struct flock){.l_type = type, .l_whence = SEEK_SET};
+    *l = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = n};
     return fcntl(t->fd, command, l) == 0;
 }
 
@@ -104,10 +107,10 @@ take_lock(struct target *t)
     if (!t->regular || t->locked)
         return true;
     for (int i = 0; i < 3; i++) {
-        t->locked = lock(t, F_SETLK, &l, F_WRLCK);
+        t->locked = lock(t, F_SETLK, &l, F_WRLCK, WRITING, 1);
         if (t->locked || (errno != EAGAIN && errno != EACCES))
             return true;
-        if (!lock(t, F_GETLK, &l, F_WRLCK) || l.l_type == F_RDLCK)
+        if (!lock(t, F_GETLK, &l, F_WRLCK, WRITING, 1) || l.l_type == F_RDLCK)
             return true;
         if (l.l_type == F_WRLCK)
             return false;
@@ -115,13 +118,24 @@ take_lock(struct target *t)
     return false;
 }
 
+/* The one who writes waits for room to finish a line. */
+static bool
+another_tore(const struct target *t)
+{
+    struct flock l;
+
+    return lock(t, F_GETLK, &l, F_WRLCK, TORN, 1) && l.l_type == F_WRLCK;
+}
+
 static void
 release_lock(struct target *t)
 {
     struct flock l;
 
-    if (t->locked && !t->torn)
-        t->locked = !lock(t, F_SETLK, &l, F_UNLCK);
+    if (t->locked && t->torn)
+        lock(t, F_SETLK, &l, F_WRLCK, TORN, 1);
+    else if (t->locked)
+        t->locked = !lock(t, F_SETLK, &l, F_UNLCK, WRITING, 2);
 }
 
 static void
@@ -151,8 +165,10 @@ flush(struct target *t)
     if (t->fill == 0 || t->refused)
         return;
     t->busy = !take_lock(t);
-    if (t->busy)
+    if (t->busy) {
+        t->refused = another_tore(t);
         return;
+    }
     while (t->fill > 0 && !t->refused) {
         ssize_t n = log_write(t->fd, t->buf, portion(t));
 
@@ -165,18 +181,17 @@ flush(struct target *t)
     release_lock(t);
 }
 
-/* Another worker is soon done, once it has a processor, unless it tore a line: then until the next second. */
+/* Another worker is soon done, once it has a processor. */
 static void
 insist(struct target *t)
 {
     t->busy = false;
     for (int i = 0; i < YIELDS; i++) {
         flush(t);
-        if (!t->busy)
+        if (!t->busy || t->refused)
             return;
         sched_yield();
     }
-    t->refused = true;
 }
 
 /* After a second, or for the last time in a file. */
@@ -245,7 +260,7 @@ append(struct target *t, struct str line)
 {
     if (t->buf == NULL)
         t->buf = xmalloc(ROOM);
-    if (t->fill > ROOM / 2)
+    if (t->fill > WRITTEN_AT)
         flush(t);
     if (line.n + 1 > ROOM - t->fill)
         insist(t);

@@ -263,7 +263,7 @@ START_TEST(a_reader_that_is_gone_is_no_error)
     ck_assert_int_eq(pipe(fd), 0);
     close(fd[0]);
     begin(LOG_TO_STDERR, fd[1]);
-    for (int i = 0; i < 5000; i++)
+    for (int i = 0; i < 10000; i++)
         numbered(i);
     logs_flush();
     ck_assert_uint_gt(lost, 0);
@@ -329,6 +329,8 @@ START_TEST(a_reopened_log_begins_with_a_whole_line)
     strcpy(path, "/tmp/check_logs.XXXXXX");
     second = open_file();
     logs_reopen(&second, 1, 0);
+    limit.rlim_cur = RLIM_INFINITY;
+    setrlimit(RLIMIT_FSIZE, &limit);
     logs_flush();
     read_file();
     ck_assert_uint_gt(got_n, 50000);
