@@ -183,7 +183,9 @@ receive_stream(ares_socket_t fd, void *to, size_t n)
 static ares_ssize_t
 receive(ares_socket_t fd, void *to, size_t n, int flags, struct sockaddr *from, ares_socklen_t *from_n, void *data)
 {
-    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in server = {
+        .sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
     uint8_t question[512], message[2 * MESSAGE_MOST];
     size_t size;
 
