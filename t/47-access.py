@@ -149,4 +149,20 @@ def test_a_hundred_thousand_networks():
 
 
 if __name__ == "__main__":
-    run()
+    def test_who_meets_no_site_or_route():
+    weir = start("""
+deny: [10.0.0.0/8]
+trusted_proxies: [127.0.0.1]
+sites: [{hosts: [a], rate_limit: {rate: 1/h, burst: 1}, routes: [{match: {path: /x}, respond: {body: ok}}]}]
+""")
+
+    def status(target, host, client):
+        return weir.get(target, f"X-Forwarded-For: {client}", host=host).status
+
+    assert [status(t, h, "10.1.1.1") for t, h in [("/x", "b"), ("/y", "a"), ("/x", "a")]] == [403, 403, 403]
+    assert status("/x", "b", "192.0.2.1") == status("/x", "b", "192.0.2.1") == 421
+    assert status("/y", "a", "192.0.2.1") == 404
+    assert status("/y", "a", "192.0.2.1") == status("/x", "a", "192.0.2.1") == 429
+
+
+run()

@@ -80,12 +80,17 @@ choose_body(struct request *r)
     return HOOK_NEXT;
 }
 
+/* Whoever meets no route is denied and limited all the same, by what holds for the site or for all. */
 static int
 route(struct request *r)
 {
-    int status = route_request(r);
+    int status = route_request(r), guarded;
 
-    return status != 0 ? status : read_content_limit(r);
+    if (status == 0)
+        return told(r, read_content_limit(r));
+    trace_phase(r, words[GUARD]);
+    guarded = walk(r, PHASE_GUARD);
+    return guarded != HOOK_NEXT ? guarded : told(r, status);
 }
 
 /* Once for a request, though it may wait for its content before, and for a server after. */
@@ -109,7 +114,7 @@ step(struct request *r)
     case READ:
         return told(r, read_request(r));
     case ROUTE:
-        return told(r, route(r));
+        return route(r);
     case REWRITE:
         return walk(r, PHASE_REWRITE);
     case GUARD:
