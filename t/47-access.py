@@ -148,8 +148,7 @@ def test_a_hundred_thousand_networks():
         assert as_client(weir, address) == status, address
 
 
-if __name__ == "__main__":
-    def test_who_meets_no_site_or_route():
+def test_who_meets_no_site_or_route():
     weir = start("""
 deny: [10.0.0.0/8]
 trusted_proxies: [127.0.0.1]
