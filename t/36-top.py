@@ -133,6 +133,7 @@ class Terminal:
             self.read()             # a full terminal would hold it
             return self.process.poll() is not None
         wait(ended, "the end of weir-top")
+        self.read()                 # what it wrote at last
         return self.process.returncode
 
     def stop(self):
