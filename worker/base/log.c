@@ -197,3 +197,15 @@ log_bug(const char *file, int line, const char *what)
     log_error("bug at %s:%d: %s", file, line, what);
     abort();
 }
+
+bool
+log_due(struct log_pace *pace, int64_t now_ms, int64_t every_ms, unsigned long *untold)
+{
+    if (now_ms < pace->next_ms) {
+        pace->untold++;
+        return false;
+    }
+    *untold = pace->untold;
+    *pace = (struct log_pace){.next_ms = now_ms + every_ms};
+    return true;
+}

@@ -43,4 +43,15 @@ _Noreturn void log_bug(const char *file, int line, const char *what);
             log_bug(__FILE__, __LINE__, #condition); \
     } while (0)
 
+/*
+ * For what others can make happen as often as they like: told once, and then at most once in every_ms, with how many
+ * more there were. False: not now. Each kind of trouble has a struct of its own, zero at first.
+ */
+struct log_pace {
+    int64_t next_ms;
+    unsigned long untold;       /* since it was told last */
+};
+
+bool log_due(struct log_pace *pace, int64_t now_ms, int64_t every_ms, unsigned long *untold);
+
 #endif
