@@ -7,8 +7,9 @@
  * refused is left alone until the next second: a full disk costs no call a request.
  *
  * Workers append to one file, each with a lock on it that is tried and never waited for. Who tore a line keeps
- * the lock until it is finished, and says so by a second one. A worker that dies takes its locks along. Where
- * files have no locks lines may mix on a full disk.
+ * the lock until it is finished, and says so by a second one. A worker that dies takes its locks along. One that
+ * hangs, or a stranger, may hold it for long: where trying again and again was in vain nobody tries for a while,
+ * so what is lost then costs no call a line. Where files have no locks lines may mix on a full disk.
  *
  * Pipes and terminals are written in steps of whole lines that a pipe takes at once, so that lines
  * of several workers do not mix. Syslog has a datagram a line and no buffer.
@@ -25,11 +26,14 @@
 #include <unistd.h>
 
 #include "worker/base/arena.h"
+#include "worker/base/clock.h"
 #include "worker/base/log.h"
 
 #define ROOM (256 * 1024)
 #define WRITTEN_AT (64 * 1024)  /* the rest is for the time in which another worker writes */
+#define STEP (16 * 1024)        /* so many bytes more, and it is tried again */
 #define YIELDS 50               /* to another worker that is writing */
+#define VAIN_MS 100             /* after those it is left alone */
 #define END_MS 100              /* for it at exit */
 #define WRITING 0               /* bytes of a file that are locked: by who writes, */
 #define TORN 1                  /* and, after a short write, until the line is finished */
@@ -43,9 +47,11 @@ struct target {
     bool torn;                  /* the buffer begins within a line */
     bool locked;                /* a file, by us */
     bool busy;                  /* another had the lock */
+    int64_t vain_until_ms;      /* another had it each time; 0: no */
     int fd;                     /* -1: discard */
     char *buf;
     size_t fill;
+    size_t due;                 /* bytes in it, and it is to be written */
 };
 
 static const struct conf *conf;
@@ -64,6 +70,8 @@ open_target(struct target *t, int fd)
     t->fd = fd;
     t->regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     t->refused = t->locked = false;
+    t->vain_until_ms = 0;
+    t->due = WRITTEN_AT;
 }
 
 void
@@ -160,15 +168,8 @@ complain(struct target *t, bool written)
 }
 
 static void
-flush(struct target *t)
+write_out(struct target *t)
 {
-    if (t->fill == 0 || t->refused)
-        return;
-    t->busy = !take_lock(t);
-    if (t->busy) {
-        t->refused = another_tore(t);
-        return;
-    }
     while (t->fill > 0 && !t->refused) {
         ssize_t n = log_write(t->fd, t->buf, portion(t));
 
@@ -179,6 +180,19 @@ flush(struct target *t)
         complain(t, n > 0);
     }
     release_lock(t);
+}
+
+static void
+flush(struct target *t)
+{
+    if (t->fill == 0 || t->refused || clock_ms() < t->vain_until_ms)
+        return;
+    t->busy = !take_lock(t);
+    if (t->busy)
+        t->refused = another_tore(t);
+    else
+        write_out(t);
+    t->due = t->fill + STEP > WRITTEN_AT ? t->fill + STEP : WRITTEN_AT;
 }
 
 /* Another worker is soon done, once it has a processor. */
@@ -192,6 +206,7 @@ insist(struct target *t)
             return;
         sched_yield();
     }
+    t->vain_until_ms = clock_ms() + VAIN_MS;
 }
 
 /* After a second, or for the last time in a file. */
@@ -199,6 +214,7 @@ static void
 insist_anew(struct target *t)
 {
     t->refused = false;
+    t->vain_until_ms = 0;
     insist(t);
 }
 
@@ -260,7 +276,7 @@ append(struct target *t, struct str line)
 {
     if (t->buf == NULL)
         t->buf = xmalloc(ROOM);
-    if (t->fill > WRITTEN_AT)
+    if (t->fill > t->due)
         flush(t);
     if (line.n + 1 > ROOM - t->fill)
         insist(t);

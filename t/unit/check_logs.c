@@ -2,12 +2,16 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "t/unit/unit.h"
@@ -66,8 +70,31 @@ static void
 numbered(int i)
 {
     char line[64];
+    int n = snprintf(line, sizeof(line), "line %d of many, so that there are enough", i);
 
-    logs_line(0, (struct str){line, (size_t)snprintf(line, sizeof(line), "line %d of many, so that there are enough", i)});
+    logs_line(0, (struct str){line, (size_t)n});
+}
+
+static unsigned calls;          /* of fcntl and sched_yield, which stand here in the place of libc's */
+
+int
+fcntl(int fd, int command, ...)
+{
+    va_list ap;
+    long arg;
+
+    va_start(ap, command);
+    arg = va_arg(ap, long);
+    va_end(ap);
+    calls++;
+    return (int)syscall(SYS_fcntl, fd, command, arg);
+}
+
+int
+sched_yield(void)
+{
+    calls++;
+    return 0;
 }
 
 /* Every line is whole and they come in order; the numbers that are missing are `missing`. */
@@ -215,6 +242,56 @@ START_TEST(a_torn_line_is_finished_before_another_worker_writes)
     let_write(ask[1], answer[0]);
     read_file();
     lines_are_whole(10001, lost);
+    unlink(path);
+}
+END_TEST
+
+/* A process that hangs with the lock of the file, until it is killed. */
+static pid_t
+hang_with_the_lock(void)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int ready[2];
+    pid_t pid;
+    char c;
+
+    ck_assert_int_eq(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        if (fcntl(open(path, O_RDWR), F_SETLK, &l) != 0 || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    ck_assert_int_eq(read(ready[0], &c, 1), 1);
+    return pid;
+}
+
+START_TEST(a_worker_that_hangs_with_the_lock_costs_no_calls)
+{
+    unsigned filling;
+    pid_t pid;
+
+    begin(LOG_TO_FILE, open_file());
+    pid = hang_with_the_lock();
+    calls = 0;
+    for (int i = 0; i < 10000; i++)
+        numbered(i);
+    filling = calls;
+    ck_assert_uint_gt(filling, 0);
+    ck_assert_uint_lt(filling, 500);
+    ck_assert_uint_gt(lost, 0);
+    for (int i = 10000; i < 20000; i++)
+        numbered(i);
+    ck_assert_uint_eq(calls, filling);
+    logs_flush();
+    ck_assert_uint_lt(calls, 2 * filling);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    logs_flush();
+    read_file();
+    lines_are_whole(20000, lost);
     unlink(path);
 }
 END_TEST
@@ -459,6 +536,7 @@ main(void)
     tcase_add_test(tc, a_very_long_line_is_cut);
     tcase_add_test(tc, a_full_disk_drops_lines_and_tears_none);
     tcase_add_test(tc, a_torn_line_is_finished_before_another_worker_writes);
+    tcase_add_test(tc, a_worker_that_hangs_with_the_lock_costs_no_calls);
     tcase_add_test(tc, a_slow_reader_blocks_nobody);
     tcase_add_test(tc, a_stream_socket_blocks_nobody);
     tcase_add_test(tc, a_reader_that_is_gone_is_no_error);
