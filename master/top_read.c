@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "worker/base/arena.h"
+#include "worker/base/hash.h"
 
 enum {
     LABELS = 8,
@@ -35,21 +36,9 @@ struct sample {
 /* Members */
 
 static uint64_t
-hash_bytes(uint64_t h, struct str s)
-{
-    size_t i;
-
-    for (i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * UINT64_C(0x100000001b3);
-    return (h ^ 0xff) * UINT64_C(0x100000001b3);
-}
-
-static uint64_t
 hash_of(enum top_group group, struct str a, struct str b)
 {
-    uint64_t h = hash_bytes(hash_bytes(UINT64_C(0xcbf29ce484222325) + (unsigned)group, a), b);
-
-    return h ^ h >> 29;
+    return hash_bytes(b.p, b.n, hash_bytes(a.p, a.n, group));
 }
 
 static bool

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 
+#include "worker/base/hash.h"
 #include "worker/base/log.h"
 
 /* Of the array `routes`; while the trie is built, n is how many are there already. */
@@ -41,11 +42,7 @@ struct paths {
 static uint32_t
 hash_of(uint32_t parent, struct str segment)
 {
-    uint32_t hash = UINT32_C(2166136261) ^ parent * UINT32_C(0x9E3779B1);
-
-    for (size_t i = 0; i < segment.n; i++)
-        hash = (hash ^ (uint8_t)segment.p[i]) * UINT32_C(16777619);
-    return hash ^ hash >> 15;
+    return (uint32_t)hash_bytes(segment.p, segment.n, parent);
 }
 
 /* The slot of that edge, or the free one where it would stand. */

@@ -8,6 +8,7 @@
  */
 #include "worker/route.h"
 
+#include "worker/base/hash.h"
 #include "worker/count.h"
 #include "worker/match.h"
 #include "worker/paths.h"
@@ -19,7 +20,7 @@
 
 struct entry {
     struct str key;             /* p NULL: free */
-    uint32_t hash;
+    uint64_t hash;
     struct site *site;
 };
 
@@ -29,29 +30,21 @@ struct site_table {
     struct site *any;           /* "*" */
 };
 
-static uint32_t
-mix(uint32_t hash, char c)
-{
-    return (hash ^ (uint8_t)c) * UINT32_C(16777619);
-}
-
-#define HASH_START UINT32_C(2166136261)
-
-static uint32_t
+static uint64_t
 hash_of(struct str key)
 {
-    uint32_t hash = HASH_START;
+    uint64_t hash = HASH_START;
 
     for (size_t i = key.n; i > 0; i--)
-        hash = mix(hash, key.p[i - 1]);
+        hash = hash_step(hash, key.p[i - 1]);
     return hash;
 }
 
 /* The entry of that key, or the free one where it would stand. */
 static struct entry *
-probe(const struct site_table *t, struct str key, uint32_t hash, size_t *steps)
+probe(const struct site_table *t, struct str key, uint64_t hash, size_t *steps)
 {
-    uint32_t i = (hash ^ hash >> 15) & t->mask;
+    uint32_t i = (uint32_t)(hash ^ hash >> 32) & t->mask;
 
     for (++*steps; t->v[i].key.p != NULL && (t->v[i].hash != hash || !str_eq(t->v[i].key, key)); ++*steps)
         i = (i + 1) & t->mask;
@@ -132,14 +125,14 @@ find(const struct site_table *t, struct str host, size_t *steps)
 {
     struct {
         size_t at;
-        uint32_t hash;
+        uint64_t hash;
     } labels[LABELS_MOST];
     const struct entry *e;
-    uint32_t hash = HASH_START;
+    uint64_t hash = HASH_START;
     size_t count = 0;
 
     for (size_t i = host.n; i > 0; i--) {
-        hash = mix(hash, host.p[i - 1]);
+        hash = hash_step(hash, host.p[i - 1]);
         /* a wildcard stands for at least one label, so a dot at the very beginning is none */
         if (host.p[i - 1] == '.' && i > 1 && count < LABELS_MOST) {
             labels[count].at = i - 1;
