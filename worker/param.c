@@ -4,22 +4,6 @@
  */
 #include "worker/param.h"
 
-/* Cuts what comes before the separator off the front of s. */
-static struct str
-cut(struct str *s, char separator)
-{
-    const char *end = s->n > 0 ? memchr(s->p, separator, s->n) : NULL;
-    struct str part = *s;
-
-    if (end == NULL) {
-        *s = STR_NONE;
-        return part;
-    }
-    part.n = (size_t)(end - s->p);
-    *s = (struct str){end + 1, s->n - part.n - 1};
-    return part;
-}
-
 struct str
 param_query(struct str query)
 {
@@ -31,8 +15,8 @@ param_next(struct str *rest, struct param *p)
 {
     if (rest->n == 0)
         return false;
-    p->value = cut(rest, '&');
-    p->name = cut(&p->value, '=');
+    p->value = str_cut(rest, '&');
+    p->name = str_cut(&p->value, '=');
     return true;
 }
 
@@ -41,8 +25,8 @@ param_next_cookie(struct str *rest, struct param *p)
 {
     if (rest->n == 0)
         return false;
-    p->value = cut(rest, ';');
-    p->name = str_trim(cut(&p->value, '='));
+    p->value = str_cut(rest, ';');
+    p->name = str_trim(str_cut(&p->value, '='));
     p->value = str_trim(p->value);
     return true;
 }

@@ -61,22 +61,6 @@ probe(const struct paths *t, uint32_t parent, struct str segment, uint32_t hash,
     return &t->slots[i];
 }
 
-/* Takes the first segment off the path; p is NULL behind the last. */
-static struct str
-cut(struct str *path)
-{
-    const char *slash = path->n > 0 ? memchr(path->p, '/', path->n) : NULL;
-    struct str segment = *path;
-
-    if (slash == NULL) {
-        *path = STR_NONE;
-        return segment;
-    }
-    segment.n = (size_t)(slash - path->p);
-    *path = (struct str){slash + 1, path->n - segment.n - 1};
-    return segment;
-}
-
 static uint32_t
 child(struct paths *t, uint32_t parent, struct str segment)
 {
@@ -99,7 +83,7 @@ descend(struct paths *t, struct str path)
     uint32_t node = 0;
 
     do
-        node = child(t, node, cut(&path));
+        node = child(t, node, str_cut(&path, '/'));
     while (path.p != NULL);
     return node;
 }
@@ -212,7 +196,7 @@ collect(struct paths_walk *w, const struct paths *t, struct str path)
 
     add(w, t, t->nodes[0].below);
     do {
-        struct str segment = cut(&path);
+        struct str segment = str_cut(&path, '/');
 
         if (segment.n > t->longest)
             return;

@@ -22,21 +22,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static struct str
-line(struct str *rest)
-{
-    const char *end = rest->n > 0 ? memchr(rest->p, '\n', rest->n) : NULL;
-    struct str s = *rest;
-
-    if (end == NULL) {
-        *rest = STR_NONE;
-        return s;
-    }
-    s.n = (size_t)(end - s.p);
-    *rest = (struct str){end + 1, rest->n - s.n - 1};
-    return s;
-}
-
 /* Escapes are whole, and nothing ends the line, the path or the target. */
 static void
 look(struct str s, const char *refused)
@@ -112,7 +97,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const struct regex *re;
     static struct scope scopes[2];
-    struct str rest = {(const char *)data, n}, to = line(&rest), target = line(&rest), why = STR_NONE;
+    struct str rest = {(const char *)data, n}, to = str_cut(&rest, '\n'), target = str_cut(&rest, '\n'), why = STR_NONE;
     struct captures captures;
     struct template *t;
     struct request r;

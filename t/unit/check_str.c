@@ -86,6 +86,23 @@ START_TEST(trim_takes_white_space_off)
 }
 END_TEST
 
+START_TEST(what_is_cut_leaves_the_rest)
+{
+    struct str s = STR("a//b"), part = str_cut(&s, '/');
+
+    ck_assert(str_eq(part, STR("a")) && str_eq(s, STR("/b")));
+    part = str_cut(&s, '/');
+    ck_assert(part.n == 0 && part.p != NULL && str_eq(s, STR("b")));
+    part = str_cut(&s, '/');
+    ck_assert(str_eq(part, STR("b")) && s.p == NULL && s.n == 0);
+    s = STR("a/");
+    str_cut(&s, '/');
+    ck_assert(s.p != NULL && s.n == 0);
+    part = str_cut(&s, '/');
+    ck_assert(part.p != NULL && part.n == 0 && s.p == NULL);
+}
+END_TEST
+
 START_TEST(lists_are_taken_apart)
 {
     static const struct { const char *in, *out; } rows[] = {
@@ -146,6 +163,7 @@ main(void)
     tcase_add_test(t, ieq_is_strncasecmp);
     tcase_add_test(t, ieq_reads_no_byte_too_far);
     tcase_add_test(t, trim_takes_white_space_off);
+    tcase_add_test(t, what_is_cut_leaves_the_rest);
     tcase_add_test(t, lists_are_taken_apart);
     tcase_add_test(t, decimals_are_digits_alone);
     return unit_run(s);

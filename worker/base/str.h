@@ -62,6 +62,25 @@ str_trim(struct str s)
 }
 
 /*
+ * Takes what stands before the separator off the front of s, and the separator with it. Where there is none that is
+ * all of s, whose p is NULL then.
+ */
+static inline struct str
+str_cut(struct str *s, char separator)
+{
+    const char *end = s->n > 0 ? memchr(s->p, separator, s->n) : NULL;
+    struct str part = *s;
+
+    if (end == NULL) {
+        *s = STR_NONE;
+        return part;
+    }
+    part.n = (size_t)(end - s->p);
+    *s = (struct str){end + 1, s->n - part.n - 1};
+    return part;
+}
+
+/*
  * Takes the next member off a comma-separated list (RFC 9110 5.6.1): false at its end. Empty
  * members are skipped, members come trimmed. Commas inside quoted strings do not separate; a quoted
  * string that isn't closed runs to the end.
