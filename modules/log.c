@@ -9,6 +9,7 @@
  * What gives a client away (cookies, credentials) is in neither, and masked in formats of one's own.
  */
 #include "worker/base/clock.h"
+#include "worker/base/hex.h"
 #include "worker/json.h"
 #include "worker/logs.h"
 #include "worker/module.h"
@@ -53,7 +54,6 @@ escaped_size(struct str s)
 static size_t
 escape(char *to, struct str s)
 {
-    static const char hex[] = "0123456789ABCDEF";
     char *start = to;
 
     if (s.n == 0)
@@ -61,16 +61,10 @@ escape(char *to, struct str s)
     if (to == NULL)
         return escaped_size(s);
     for (size_t i = 0; i < s.n; i++) {
-        uint8_t c = (uint8_t)s.p[i];
-
-        if (plain(s.p[i])) {
+        if (plain(s.p[i]))
             *to++ = s.p[i];
-            continue;
-        }
-        *to++ = '\\';
-        *to++ = 'x';
-        *to++ = hex[c >> 4];
-        *to++ = hex[c & 15];
+        else
+            to = hex_escape_log(to, (uint8_t)s.p[i]);
     }
     return (size_t)(to - start);
 }

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 
+#include "worker/base/hex.h"
 #include "worker/base/random.h"
 #include "worker/trace.h"
 
@@ -115,15 +116,12 @@ is_id(struct str s)
 static struct str
 new_id(struct arena *a)
 {
-    static const char hex[] = "0123456789abcdef";
     unsigned char bytes[16];
     char *id = arena_alloc(a, 32);
 
     random_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        id[2 * i] = hex[bytes[i] >> 4];
-        id[2 * i + 1] = hex[bytes[i] & 15];
-    }
+    for (size_t i = 0; i < sizeof bytes; i++)
+        hex_put(id + 2 * i, bytes[i]);
     return (struct str){id, 32};
 }
 

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "worker/base/hex.h"
+
 /* How long a character that begins with the byte is, and what its second byte may be; 0: it begins none. */
 static size_t
 length(uint8_t first, uint8_t *low, uint8_t *high)
@@ -35,11 +37,8 @@ character(struct str s)
 static size_t
 put_code(char *to, uint8_t code)
 {
-    static const char hex[] = "0123456789abcdef";
-
     memcpy(to, "\\u00", 4);
-    to[4] = hex[code >> 4];
-    to[5] = hex[code & 15];
+    hex_put(to + 4, code);
     return 6;
 }
 

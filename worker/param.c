@@ -4,6 +4,8 @@
  */
 #include "worker/param.h"
 
+#include "worker/base/hex.h"
+
 struct str
 param_query(struct str query)
 {
@@ -31,32 +33,15 @@ param_next_cookie(struct str *rest, struct param *p)
     return true;
 }
 
-static int
-hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The byte that s stands for at *i, which moves on behind it. */
 static char
 decode(struct str s, size_t *i)
 {
-    char c = s.p[(*i)++];
-    int high, low;
+    int byte = hex_escaped(s.p + *i, s.n - *i);
+    char c = s.p[*i];
 
-    if (c == '+')
-        return ' ';
-    if (c != '%' || s.n - *i < 2)
-        return c;
-    high = hex_value(s.p[*i]);
-    low = hex_value(s.p[*i + 1]);
-    if (high < 0 || low < 0)
-        return c;
-    *i += 2;
-    return (char)(high << 4 | low);
+    *i += byte >= 0 ? 3 : 1;
+    return byte >= 0 ? (char)byte : c == '+' ? ' ' : c;
 }
 
 size_t

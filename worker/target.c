@@ -5,6 +5,7 @@
  */
 #include "worker/target.h"
 
+#include "worker/base/hex.h"
 #include "worker/request.h"
 
 enum {
@@ -27,23 +28,16 @@ static const unsigned char class[256] = {
     ['['] = LITERAL | IN_URI, [']'] = LITERAL | IN_URI,
 };
 
-static bool
-is_hex(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* %XX at i, whole. */
 static bool
 is_escape(struct str s, size_t i)
 {
-    return s.p[i] == '%' && s.n - i >= 3 && is_hex(s.p[i + 1]) && is_hex(s.p[i + 2]);
+    return hex_escaped(s.p + i, s.n - i) >= 0;
 }
 
 static size_t
 escape(char *to, struct str s, unsigned kept)
 {
-    static const char hex[] = "0123456789ABCDEF";
     size_t n = 0;
 
     for (size_t i = 0; i < s.n; i++) {
@@ -55,11 +49,8 @@ escape(char *to, struct str s, unsigned kept)
             n++;
             continue;
         }
-        if (to != NULL) {
-            to[n] = '%';
-            to[n + 1] = hex[c >> 4];
-            to[n + 2] = hex[c & 15];
-        }
+        if (to != NULL)
+            hex_escape_uri(to + n, c);
         n += 3;
     }
     return n;

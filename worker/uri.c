@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "worker/base/hex.h"
 #include "worker/base/scan.h"
 
 enum {
@@ -32,46 +33,11 @@ static const uint8_t class[256] = {
     ['^'] = ESCAPE, ['`'] = ESCAPE, ['{' ... '}'] = ESCAPE,
 };
 
-static const char hex[16] = "0123456789ABCDEF";
-
-static int
-hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The byte that the escape at p[0] stands for, or -1 where it is none or a NUL. */
-static int
-escape_value(const char *p, const char *end)
-{
-    int high, low;
-
-    if (end - p < 3)
-        return -1;
-    high = hex_value(p[1]);
-    low = hex_value(p[2]);
-    if (high < 0 || low < 0 || (high | low) == 0)
-        return -1;
-    return high << 4 | low;
-}
-
 static bool
 is_unreserved(int c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            c == '-' || c == '.' || c == '_' || c == '~';
-}
-
-static char *
-put_escape(char *to, int c)
-{
-    to[0] = '%';
-    to[1] = hex[c >> 4];
-    to[2] = hex[c & 15];
-    return to + 3;
 }
 
 static int
@@ -98,11 +64,11 @@ write_segment(struct uri *u, char *to, const char **p, const char *end)
             *to++ = (char)c;
             break;
         case ESCAPE:
-            to = put_escape(to, c);
+            to = hex_escape_uri(to, (uint8_t)c);
             break;
         case LOOK:
-            c = escape_value(from, end);
-            if (c < 0) {
+            c = hex_escaped(from, (size_t)(end - from));
+            if (c <= 0) {
                 refuse(u, "an escape that is none, or a NUL");
                 return NULL;
             }
@@ -110,7 +76,7 @@ write_segment(struct uri *u, char *to, const char **p, const char *end)
             if (is_unreserved(c))
                 *to++ = (char)c;
             else
-                to = put_escape(to, c);
+                to = hex_escape_uri(to, (uint8_t)c);
             from += 2;
             break;
         default:
@@ -126,7 +92,7 @@ write_segment(struct uri *u, char *to, const char **p, const char *end)
 static bool
 at_escape(struct str s, int c)
 {
-    return s.n >= 3 && s.p[0] == '%' && s.p[1] == hex[c >> 4] && s.p[2] == hex[c & 15];
+    return hex_escaped(s.p, s.n) == c;
 }
 
 static bool

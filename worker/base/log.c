@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "worker/base/clock.h"
+#include "worker/base/hex.h"
 
 #define LINE_MOST 4096
 #define SYSLOG_PATH "/dev/log"
@@ -109,8 +110,6 @@ log_syslog(int fd, int level, const char *p, size_t n)
 static size_t
 put(char *line, size_t at, size_t most, const char *s)
 {
-    static const char hex[] = "0123456789ABCDEF";
-
     for (; *s != '\0'; s++) {
         unsigned char c = (unsigned char)*s;
 
@@ -121,10 +120,8 @@ put(char *line, size_t at, size_t most, const char *s)
         } else {
             if (at + 4 > most)
                 break;
-            line[at++] = '\\';
-            line[at++] = 'x';
-            line[at++] = hex[c >> 4];
-            line[at++] = hex[c & 15];
+            hex_escape_log(line + at, c);
+            at += 4;
         }
     }
     return at;
