@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <yaml.h>
 
+#include "master/yaml_hint.h"
+
 /* Text counts too: a long scalar that a thousand aliases name is read a thousand times. */
 #define BYTES_A_NODE 64
 #define ERRORS_MOST 1000
@@ -88,6 +90,26 @@ at_tab(const struct parse *p)
     return at < p->text.n && p->text.p[at] == '\t';
 }
 
+/* The hint may know a better place. */
+static void
+complain_hinted(struct parse *p)
+{
+    const yaml_parser_t *y = &p->parser;
+    int line = (int)y->problem_mark.line + 1, context = y->context != NULL ? (int)y->context_mark.line + 1 : 0;
+    struct yaml_trouble at = {p->text, line, (int)y->problem_mark.column + 1, context, y->problem};
+    struct str hint = yaml_hint(&at, p->a);
+
+    if (at.line != line)
+        complain(p, at.line, at.column, "no YAML: %s, on line %d%.*s", y->problem, line, STR_ARG(hint));
+    else if (context != 0 && context != line)
+        complain(p, line, at.column, "no YAML: %s, %s that begins on line %d%.*s", y->problem, y->context, context,
+                 STR_ARG(hint));
+    else if (context != 0)
+        complain(p, line, at.column, "no YAML: %s, %s%.*s", y->problem, y->context, STR_ARG(hint));
+    else
+        complain(p, line, at.column, "no YAML: %s%.*s", y->problem ? y->problem : "out of memory", STR_ARG(hint));
+}
+
 static void
 complain_parser(struct parse *p)
 {
@@ -99,13 +121,8 @@ complain_parser(struct parse *p)
         complain_at(p, y->problem_mark, "no YAML: a word that begins with * has to be quoted, or name an anchor");
     else if (at_tab(p))
         complain_at(p, y->problem_mark, "no YAML: a tab cannot indent, spaces can");
-    else if (y->context != NULL && y->context_mark.line != y->problem_mark.line)
-        complain_at(p, y->problem_mark, "no YAML: %s, %s that begins on line %d", y->problem, y->context,
-                    (int)y->context_mark.line + 1);
-    else if (y->context != NULL)
-        complain_at(p, y->problem_mark, "no YAML: %s, %s", y->problem, y->context);
     else
-        complain_at(p, y->problem_mark, "no YAML: %s", y->problem ? y->problem : "out of memory");
+        complain_hinted(p);
 }
 
 static bool
@@ -171,7 +188,7 @@ new_node(struct parse *p, const yaml_event_t *e, enum node_kind kind, const yaml
     struct node *n;
 
     if (tag != NULL) {
-        complain_at(p, e->start_mark, "a tag; weir.yaml has none");
+        complain_at(p, e->start_mark, "a tag; weir.yaml has none, and a word that begins with ! has to be quoted");
         return NULL;
     }
     if (!weigh(p, 1, e))

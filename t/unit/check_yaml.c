@@ -120,10 +120,44 @@ START_TEST(what_is_no_yaml_has_a_place)
     expect_errors("a: \xff\n", "1:4: no YAML: invalid leading UTF-8 octet\n");
     expect_errors("a: 1\nb: \"\x01\"\n", "2:5: no YAML: control characters are not allowed\n");
     expect_errors("a: \"\\0\"\n", "1:4: a NUL byte\n");
-    expect_errors("a: !!str 5\n", "1:4: a tag; weir.yaml has none\n");
+    expect_errors("a: !!str 5\n", "1:4: a tag; weir.yaml has none, and a word that begins with ! has to be "
+                                  "quoted\n");
     expect_errors("a: 1\n---\nb: 2\n", "2:1: a second document\n");
     expect_errors("{[a]: 1}\n", "1:2: a key has to be a word\n");
     expect_errors("a: *b\n", "1:4: alias `*b` of an anchor that isn't there\n");
+}
+END_TEST
+
+/* Text that is wrong, where it is said to be, and the end of what is said. */
+static const struct {
+    const char *text, *place, *end;
+} hints[] = {
+    {"listen: [::]:80\n", "1:10: ", "; an IPv6 address in brackets has to be quoted: \"[::]:80\", [\"::1\"]\n"},
+    {"allow: [::1]\n", "1:9: ", "; an IPv6 address in brackets has to be quoted: \"[::]:80\", [\"::1\"]\n"},
+    {"listen: [2001:db8::1]:80\n", "1:22: ", "; such a value has to be quoted, all of it\n"},
+    {"a: \"[::]\":80\n", "1:10: ", "; such a value has to be quoted, all of it\n"},
+    {"m: {regex: ^/[a-z]{2}$}\n", "1:14: ", "; a value with any of {}[],: in it has to be quoted\n"},
+    {"é: {regex: [a-z]+}\n", "1:17: ", "; a value with any of {}[],: in it has to be quoted\n"},
+    {"m: {a: ${client_ip}}\n", "1:9: ", "; a value with any of {}[],: in it has to be quoted\n"},
+    {"m: \"^/x(\\d+)$\"\n", "1:9: ", "; in 'single quotes' a \\ stands for itself\n"},
+    {"a: %20\n", "1:4: ", "; a word that begins with % has to be quoted\n"},
+    {"é: [b, @x]\n", "1:8: ", "; a word that begins with @ has to be quoted\n"},
+    {"a: |x\n", "1:5: ", "; a word that begins with &, | or > has to be quoted\n"},
+    {"a: 'b': c\n", "1:7: ", "; a value with `: ` in it has to be quoted\n"},
+    {"a: 1\n  b: 2\n", "2:4: ", "; is it indented as the lines that it belongs to?\n"},
+    {"a:\n    b: 1\n  c: 2\n", "3:3: ", "; is it indented as the lines that it belongs to?\n"},
+    {"listen:127.0.0.1:80\nsites:\n  - a\n", "1:7: ", "on line 2; a space is missing behind `listen:`\n"},
+    {"a: 1\n# x\nlisten:127.0.0.1:80\n\n# b\nsites:\n", "3:7: ", "on line 5; a space is missing behind `listen:`\n"},
+    {"b:\n  - x:1\n    y: 1\n", "2:6: ", "on line 3; a space is missing behind `x:`\n"},
+};
+
+START_TEST(what_is_easily_typed_wrong_is_hinted_at)
+{
+    struct str got, place = str_of(hints[_i].place), end = str_of(hints[_i].end);
+
+    parse(hints[_i].text);
+    got = errors();
+    ck_assert_msg(str_starts(got, place) && str_ends(got, end), "%s  gave\n%.*s", hints[_i].text, STR_ARG(got));
 }
 END_TEST
 
@@ -225,6 +259,7 @@ main(void)
     tcase_add_test(tc, nothing_is_told_from_a_word);
     tcase_add_test(tc, empty_documents_are_good);
     tcase_add_test(tc, what_is_no_yaml_has_a_place);
+    tcase_add_loop_test(tc, what_is_easily_typed_wrong_is_hinted_at, 0, sizeof(hints) / sizeof(hints[0]));
     tcase_add_test(tc, twins_are_all_found);
     tcase_add_test(tc, aliases_share_what_they_name);
     tcase_add_test(tc, cycles_are_refused);
