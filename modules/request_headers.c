@@ -14,6 +14,7 @@ refuse(const void *edit, size_t *offset)
 static int
 edit(struct request *r, const void *conf)
 {
+    edits_drop_disguises(conf, r, "request_headers");
     return edits_apply(conf, r, &r->forward, "request_headers");
 }
 

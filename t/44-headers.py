@@ -121,6 +121,25 @@ def test_a_value_that_no_field_may_have():
     assert weir.get().status == 500
 
 
+def test_underscores_are_no_way_round():
+    # behind CGI X_Real_IP and X-Real-IP are one variable
+    origin = Origin()
+    weir = behind(origin, "request_headers: {X-Real-IP: $client_ip, X-Debug: ~, X-Tenant: {default: public}, "
+                          "X-More: {add: a}, X_User: guest, X_Gone: ~, X_Request_ID: own}")
+    weir.get("/", "X_Real_IP: 6.6.6.6", "x-real_ip: 6.6.6.6", "X_DEBUG: 1", "X_Tenant: evil", "X_More: b",
+             "X-User: root", "X-Gone: kept", "X_Gonex: kept", "X_Real-I: kept")
+    r = origin.request()
+    for name, values in [("X-Real-IP", ["127.0.0.1"]), ("X-Tenant", ["public"]), ("X-More", ["a"]), ("X_More", ["b"]),
+                         ("X_User", ["guest"]), ("X-Gone", ["kept"]), ("X_Gonex", ["kept"]), ("X_Real-I", ["kept"])]:
+        assert r.all(name) == values, (name, r.raw)
+    for gone in ["x_real_ip", "x-real_ip", "x_debug", "x_tenant", "x-user"]:
+        assert gone not in r.names, r.raw
+    assert r.get("X-Request-ID") and r.get("X_Request_ID") == "own", r.raw
+    weir.ask("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX_Real_IP: 6.6.6.6\r\n"
+             "X_Debug: 1\r\nX_Tenant: evil\r\nX-User: root\r\nX_Sum: 1\r\n\r\n")
+    assert origin.request(1).trailers == [("X_Sum", "1")], origin.request(1).trailers
+
+
 def test_framing_stays_as_it_was():
     # what a client names in Connection is gone before the edits, and they can put one of that name there
     origin = Origin()

@@ -4,6 +4,7 @@
  */
 #include "worker/edits.h"
 
+#include "worker/forwarded.h"
 #include "worker/template.h"
 #include "worker/trace.h"
 
@@ -116,6 +117,36 @@ apply(const struct edit *e, struct request *r, struct fields *f, const char *wha
         fields_remove(f, e->name);
     put(e, r, f, value, what);
     return true;
+}
+
+/* X_User is X-User behind CGI, and so is the other way round; but who removes X_User leaves X-User alone. */
+static bool
+is_disguise(const struct edit *e, const struct request *r, const struct field *f)
+{
+    if (f->gone || e->kind == EDIT_ADD || !field_reads_as(f->name, e->name) || str_ieq(f->name, e->name))
+        return false;
+    return memchr(f->name.p, '_', f->name.n) != NULL || (e->kind != EDIT_REMOVE && !forwarded_is_ours(r, f));
+}
+
+static void
+drop_disguises(const struct edit *e, struct request *r, const char *what)
+{
+    for (size_t i = 0; i < r->forward.n; i++) {
+        struct field *f = &r->forward.v[i];
+
+        if (!is_disguise(e, r, f))
+            continue;
+        trace(r, e->line, "%s: %.*s removed: an origin may read it as %.*s", what, STR_ARG(f->name),
+              STR_ARG(e->name));
+        f->gone = true;
+    }
+}
+
+void
+edits_drop_disguises(const struct edits *edits, struct request *r, const char *what)
+{
+    for (size_t i = 0; i < edits->n; i++)
+        drop_disguises(&edits->v[i], r, what);
 }
 
 int

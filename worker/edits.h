@@ -18,6 +18,12 @@ const char *edits_refuse_request(const struct edit *e);
 const char *edits_refuse_response(const struct edit *e);
 
 /*
+ * Worker, before edits_apply: what a client sends under a name that an origin may take for one that is set,
+ * removed or has a default (X_User for X-User) leaves r->forward.
+ */
+void edits_drop_disguises(const struct edits *edits, struct request *r, const char *what);
+
+/*
  * Worker: all of them in order on f. A value that expands to nothing leaves its field out (set: without
  * one); one that no field may have changes nothing, and 500 is returned when the others are made; so is it for a
  * Host that is none. Else 0. `what` is the key, for the trace.

@@ -92,6 +92,27 @@ field_is_token(struct str s)
     return s.n > 0 && scan_token(s.p, s.p + s.n) == s.p + s.n;
 }
 
+static unsigned char
+read_byte(char c)
+{
+    unsigned char b = (unsigned char)c;
+
+    if (b == '_')
+        return '-';
+    return b >= 'A' && b <= 'Z' ? b | 0x20 : b;
+}
+
+bool
+field_reads_as(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++)
+        if (read_byte(a.p[i]) != read_byte(b.p[i]))
+            return false;
+    return true;
+}
+
 bool
 field_is_value(struct str s)
 {

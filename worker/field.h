@@ -58,7 +58,7 @@ struct field {
     struct str value;           /* trimmed */
     enum field_id id;
     bool gone;                  /* removed: skip it */
-    bool fixed;                 /* gone or not, a policy has said so: no trailer of that name passes (hop.h) */
+    bool fixed;                 /* gone or not, a policy has said so: no trailer that reads as that name passes (hop.h) */
 };
 
 struct fields {
@@ -99,6 +99,8 @@ struct str field_name(enum field_id id);
 
 /* RFC 9110 5.6.2 token: a method or a field name. */
 bool field_is_token(struct str s);
+/* Whether they are one name to a reader that takes `_` for `-`, as CGI makes many do; in any case. */
+bool field_reads_as(struct str a, struct str b);
 /* No control bytes but HTAB: what may stand in a value (RFC 9110 5.5). */
 bool field_is_value(struct str s);
 

@@ -102,12 +102,12 @@ is_named(const struct fields *said, struct str name)
     return false;
 }
 
-/* What a policy has set or removed does not come back through the trailers. */
+/* What a policy has set or removed does not come back through the trailers, under whatever spelling. */
 static bool
 is_fixed(const struct fields *sent, const struct field *f)
 {
-    for (size_t i = 0; (sent->seen >> f->id & 1) != 0 && i < sent->n; i++)
-        if (sent->v[i].fixed && sent->v[i].id == f->id && str_ieq(sent->v[i].name, f->name))
+    for (size_t i = 0; i < sent->n; i++)
+        if (sent->v[i].fixed && field_reads_as(sent->v[i].name, f->name))
             return true;
     return false;
 }
