@@ -70,7 +70,7 @@ apply(struct request *r, const struct rule *rule, struct str *path, struct str *
     const char *why = "";
     int status;
 
-    switch (regex_match(rule->regex, from, &captures)) {
+    switch (regex_match_within(&r->regex, rule->regex, from, &captures)) {
     case REGEX_NO:
         trace(r, rule->line, "rewrite: %.*s does not match %.*s", STR_ARG(from), STR_ARG(regex_source(rule->regex)));
         return HOOK_NEXT;

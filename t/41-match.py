@@ -61,6 +61,23 @@ def test_a_line_more_never_keeps_a_condition_from_holding():
                     (f"/?bad={good}&bad=evil", 2), (f"/?bad=evil&bad={good}", 2), (f"/?bad={good}", 3)])
 
 
+def test_regexes_of_a_request_share_its_time():
+    """Each of them, on each value, would be done in time."""
+    evil, long = r"(.+)\1[!?]", "a" * 300
+    for count, match, target, *fields in [
+            (50, f"regex: '{evil}'", "/" + "a" * 800),
+            (5, f"headers: {{X: '~{evil}'}}", "/", *[f"X: {long}"] * 20),
+            (5, f"cookies: {{x: '~{evil}'}}", "/", "Cookie: " + "; ".join([f"x={long}"] * 20)),
+            (5, f"query: {{x: '~{evil}'}}", "/?" + "&".join([f"x={long}"] * 20))]:
+        weir = start(site(*[match] * count, "path: /x"))
+        before = weir.worker_seconds()
+        hold(weir, [(target, *fields, 500)])
+        took = weir.worker_seconds() - before
+        assert took < 0.5, took
+        hold(weir, [("/x", count)])
+        weir.wait_stats(lambda s: s.get("weir_regex_limits_total") == 1)
+
+
 def test_query():
     weir = start(site("query: {v: 2}", "query: {'a b': 'c&d=é'}", "query: {token: '~^[0-9a-f]{4}$'}",
                       "query: {flag: ''}", "query: {'x[]': '~'}"))

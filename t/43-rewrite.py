@@ -252,9 +252,20 @@ def test_a_regex_without_end_ends_and_harms_nobody():
             assert r.status == 500, r.raw
         assert target(weir, origin, "/b") == "/b"
         stats = weir.wait_stats(lambda s: s.get('weir_requests_total{code="5xx"}') == 3)
-        if "weir_regex_limits_total" in stats:
-            assert stats["weir_regex_limits_total"] == 3, stats
+        assert stats["weir_regex_limits_total"] == 3, stats
         weir.stop()
+
+
+def test_rules_share_the_time_of_a_request():
+    origin = Origin()
+    weir = behind(origin, rules(*[(r"(.+)\1[!?]", "/x")] * 50))
+    before = weir.worker_seconds()
+    assert weir.get("/" + "a" * 300).status == 500
+    took = weir.worker_seconds() - before
+    assert took < 0.5, took
+    assert target(weir, origin, "/b") == "/b"
+    stats = weir.wait_stats(lambda s: s.get('weir_requests_total{code="5xx"}') == 1)
+    assert stats["weir_regex_limits_total"] == 1, stats
 
 
 def test_an_innocent_regex_takes_a_long_path():

@@ -29,15 +29,15 @@ has_method(const struct str_list *methods, struct str method)
 }
 
 static enum regex_result
-weigh(const struct condition *c, struct str value)
+weigh(const struct condition *c, struct request *r, struct str value)
 {
     if (c->regex != NULL)
-        return regex_match(c->regex, value, NULL);
+        return regex_match_within(&r->regex, c->regex, value, NULL);
     return str_eq(c->value, value) ? REGEX_YES : REGEX_NO;
 }
 
 static enum regex_result
-weigh_encoded(const struct condition *c, struct str value)
+weigh_encoded(const struct condition *c, struct request *r, struct str value)
 {
     static char decoded[SUBJECT_MOST];
     size_t n;
@@ -45,7 +45,9 @@ weigh_encoded(const struct condition *c, struct str value)
     if (c->regex == NULL)
         return param_is(value, c->value) ? REGEX_YES : REGEX_NO;
     n = param_decode(value, decoded, sizeof(decoded));
-    return n > sizeof(decoded) ? REGEX_LIMIT : regex_match(c->regex, (struct str){decoded, n}, NULL);
+    if (n > sizeof(decoded))
+        return REGEX_LIMIT;
+    return regex_match_within(&r->regex, c->regex, (struct str){decoded, n}, NULL);
 }
 
 /* Each line is a value: a line that is added can make a condition hold, never keep one from it. */
@@ -63,7 +65,7 @@ match_header(const struct condition *c, struct request *r, bool *absent)
         if (field->id != id || field->gone || (id == FIELD_OTHER && !str_ieq(field->name, c->name)))
             continue;
         *absent = false;
-        if ((result = weigh(c, field->value)) != REGEX_NO)
+        if ((result = weigh(c, r, field->value)) != REGEX_NO)
             return result;
     }
     return REGEX_NO;
@@ -81,7 +83,7 @@ match_query(const struct condition *c, struct request *r, bool *absent)
         if (!param_is(p.name, c->name))
             continue;
         *absent = false;
-        if ((result = weigh_encoded(c, p.value)) != REGEX_NO)
+        if ((result = weigh_encoded(c, r, p.value)) != REGEX_NO)
             return result;
     }
     return REGEX_NO;
@@ -102,7 +104,7 @@ match_cookie(const struct condition *c, struct request *r, bool *absent)
             if (!str_eq(p.name, c->name))
                 continue;
             *absent = false;
-            if ((result = weigh(c, p.value)) != REGEX_NO)
+            if ((result = weigh(c, r, p.value)) != REGEX_NO)
                 return result;
         }
     }
@@ -131,7 +133,7 @@ match_regex(const struct regex *re, struct request *r)
         return REGEX_NO;
     if (r->captures == NULL)
         r->captures = arena_alloc(r->arena, sizeof(*r->captures));
-    return regex_match(re, r->uri.canonical, r->captures);
+    return regex_match_within(&r->regex, re, r->uri.canonical, r->captures);
 }
 
 /* Those that cost next to nothing. */

@@ -6,12 +6,16 @@
  * Matching is bounded in steps, in memory and in time, with and without JIT. PCRE2's match limit holds for
  * one place where a match could begin, and a subject has thousands: (.+)\1[!?] takes seconds on one of
  * 8 KiB without ever coming near it. So each pattern gets a callout before its first item, which PCRE2
- * calls at each such place; what is found there from the second on is how long it has taken.
+ * calls at each such place; what is found there is how long all matches of the budget have taken.
+ *
+ * No clock is asked before FREE bytes were looked at, which takes a few milliseconds at the very worst and
+ * microseconds with patterns that mean no harm: most requests never come to it.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "worker/regex.h"
 
 #include <pcre2.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "worker/base/log.h"
@@ -22,7 +26,8 @@
 #define HEAP_LIMIT_KIB 1024     /* of the interpreter, where JIT is not to be had */
 #define JIT_STACK (1024 * 1024)
 #define CALLOUT "(?C)"
-#define BUDGET_NS 25000000      /* of all places in a subject but the first */
+#define FREE 2048               /* bytes of a budget that no clock is asked for */
+#define HALF_NS 25000000        /* of a budget, by either clock */
 
 struct regex {
     pcre2_code *code;
@@ -35,9 +40,9 @@ static struct {
     pcre2_match_data *data;
 
     /* of the match under way */
-    unsigned starts;            /* places where it could begin, seen so far */
-    int64_t begun;              /* at the second, by the clock on the wall */
-    int64_t late;               /* when that clock had run out, by the process's; 0: it has not */
+    struct regex_budget *budget;
+    size_t subject;             /* its length */
+    int64_t begun;              /* when it began to count, by the clock of the budget's half; 0: it does not yet */
 } matching;
 
 static void
@@ -162,28 +167,48 @@ now_ns(clockid_t clock)
     return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
 
+static bool
+is_late(const struct regex_budget *b)
+{
+    return b->wall_ns >= HALF_NS;
+}
+
+static int64_t
+now_for(const struct regex_budget *b)
+{
+    return now_ns(is_late(b) ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC);
+}
+
 /*
- * Another place where the match could begin. The clock on the wall is cheap to ask but runs while others
- * have the CPU: once its time is up the process's own counts, from there on.
+ * Counts what has passed since it was last counted. The clock on the wall is cheap to ask but runs while
+ * others have the CPU: once its half is used up the process's own counts, from there on.
  */
+static void
+spend(struct regex_budget *b)
+{
+    bool late = is_late(b);
+    int64_t now = now_for(b);
+
+    *(late ? &b->cpu_ns : &b->wall_ns) += now - matching.begun;
+    matching.begun = late == is_late(b) ? now : now_for(b);
+}
+
+/* Another place where the match could begin. */
 static int
 at_start(pcre2_callout_block *block, void *data)
 {
+    struct regex_budget *b = matching.budget;
+
     (void)block;
     (void)data;
-    if (++matching.starts < 2)
+    b->looked += matching.subject;
+    if (b->looked <= FREE)
         return 0;
-    if (matching.starts == 2) {
-        matching.begun = now_ns(CLOCK_MONOTONIC);
-        matching.late = 0;
-        return 0;
-    }
-    if (matching.late == 0) {
-        if (now_ns(CLOCK_MONOTONIC) - matching.begun > BUDGET_NS)
-            matching.late = now_ns(CLOCK_PROCESS_CPUTIME_ID);
-        return 0;
-    }
-    return now_ns(CLOCK_PROCESS_CPUTIME_ID) - matching.late > BUDGET_NS ? PCRE2_ERROR_MATCHLIMIT : 0;
+    if (matching.begun == 0)
+        matching.begun = now_for(b);
+    else
+        spend(b);
+    return b->cpu_ns >= HALF_NS ? PCRE2_ERROR_MATCHLIMIT : 0;
 }
 
 static void
@@ -216,19 +241,32 @@ capture(const struct regex *re, struct str subject, int count, struct captures *
     }
 }
 
-enum regex_result
-regex_match(const struct regex *re, struct str subject, struct captures *c)
+static int
+run(struct regex_budget *b, const struct regex *re, struct str subject)
 {
     int n;
 
-    if (subject.n > SUBJECT_MOST)
+    matching.budget = b;
+    matching.subject = subject.n;
+    matching.begun = 0;
+    n = pcre2_match(re->code, (PCRE2_SPTR)subject.p, subject.n, 0, 0, matching.data, matching.context);
+    if (matching.begun != 0)
+        spend(b);
+    return n;
+}
+
+enum regex_result
+regex_match_within(struct regex_budget *b, const struct regex *re, struct str subject, struct captures *c)
+{
+    int n;
+
+    if (subject.n > SUBJECT_MOST || b->cpu_ns >= HALF_NS)
         return REGEX_LIMIT;
     if (subject.n == 0)
         subject = STR("");
     if (matching.context == NULL)
         prepare();
-    matching.starts = 0;
-    n = pcre2_match(re->code, (PCRE2_SPTR)subject.p, subject.n, 0, 0, matching.data, matching.context);
+    n = run(b, re, subject);
     if (n == PCRE2_ERROR_NOMATCH)
         return REGEX_NO;
     if (n < 0)
@@ -236,4 +274,12 @@ regex_match(const struct regex *re, struct str subject, struct captures *c)
     if (c != NULL)
         capture(re, subject, n, c);
     return REGEX_YES;
+}
+
+enum regex_result
+regex_match(const struct regex *re, struct str subject, struct captures *c)
+{
+    struct regex_budget budget = {0};
+
+    return regex_match_within(&budget, re, subject, c);
 }

@@ -83,6 +83,7 @@ struct request {
     const struct site *site;    /* NULL: none */
     const struct route *route;
     struct captures *captures;  /* of the route's regex */
+    struct regex_budget regex;  /* what matching for it has used up, however often its path begins anew */
     struct fields forward;      /* the fields that go upstream (FETCH) */
     struct str path;            /* what goes upstream as path; p NULL: as weir.yaml says of the target */
     struct str query;           /* what goes upstream as query, with its ?; only where path is set */

@@ -132,16 +132,22 @@ say_miss(struct request *r, const struct route *route)
     return true;
 }
 
-/* Weighing makes room for captures where there is none: none may be left for a route without a regex. */
+/*
+ * Weighing makes room for captures where there is none: none may be left for a route without a regex. It
+ * has the time that the request had: telling it costs the request nothing.
+ */
 static bool
 say_misses(struct request *r)
 {
+    struct regex_budget spent = r->regex;
     struct captures *captures = r->captures;
     bool more = true;
 
+    r->regex = (struct regex_budget){0};
     for (size_t i = 0; more && i < r->site->route_count && &r->site->routes[i] != r->route; i++)
         more = say_miss(r, &r->site->routes[i]);
     r->captures = captures;
+    r->regex = spent;
     return more;
 }
 

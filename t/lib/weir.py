@@ -478,6 +478,15 @@ class Weir:
         with open(path, encoding="ascii") as f:
             return [int(p) for p in f.read().split()]
 
+    def worker_seconds(self):
+        """Of CPU, that all workers have used; whatever else runs here does not count."""
+        ticks = 0
+        for pid in self.worker_pids():
+            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                fields = f.read().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def allow(self, pattern):
         self.allowed.append(pattern)
 

@@ -221,6 +221,13 @@ used(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* What a budget may cost, in seconds: 50 ms, and the last place that was looked at. */
+#ifdef __SANITIZE_ADDRESS__
+#define LONGEST 0.5
+#else
+#define LONGEST 0.1
+#endif
+
 /* PCRE2's own limit holds for one place where a match begins; these would take seconds, some a minute. */
 START_TEST(all_places_together_are_bounded)
 {
@@ -233,7 +240,7 @@ START_TEST(all_places_together_are_bounded)
             double start = used();
 
             ck_assert_msg(regex_match(re, subject, NULL) != REGEX_YES, "%s", patterns[i]);
-            ck_assert_msg(used() - start < 0.5, "%s: %f s", patterns[i], used() - start);
+            ck_assert_msg(used() - start < LONGEST, "%s: %f s", patterns[i], used() - start);
         }
     ck_assert_int_eq(regex_match(compile("(.+)\\1[!?]"), many('a', 8192), NULL), REGEX_LIMIT);
     ck_assert_int_eq(regex_match(compile("(*NO_JIT)(.+)\\1[!?]"), many('a', 8192), NULL), REGEX_LIMIT);
@@ -271,6 +278,51 @@ START_TEST(innocent_patterns_take_long_paths)
 }
 END_TEST
 
+/* Many routes, or many lines of a header: each match alone has time enough, all together have not. */
+START_TEST(all_matches_of_a_budget_are_bounded)
+{
+    static const struct {
+        const char *pattern;
+        size_t length;
+    } rows[] = {
+        {"(.+)\\1[!?]", 300}, {"^(.+)\\1[!?]", 4096}, {"^(.+)\\1[!?]", 1500}, {"^(a+)+$", 60}, {"^(a|aa)+$", 3000},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int jit = 0; jit < 2; jit++) {
+            const char *how = jit ? "" : "(*NO_JIT)";
+            struct regex *re = compile(arena_cstr(a, arena_printf(a, "%s%s", how, rows[i].pattern)));
+            struct str subject = arena_printf(a, "%.*sb", STR_ARG(many('a', rows[i].length)));
+            struct regex_budget b = {0};
+            double start = used();
+
+            for (int n = 0; n < 100000; n++)
+                ck_assert_int_ne(regex_match_within(&b, re, subject, NULL), REGEX_YES);
+            ck_assert_msg(used() - start < 2 * LONGEST, "%s: %f s", rows[i].pattern, used() - start);
+            ck_assert_int_eq(regex_match_within(&b, compile("a"), STR("a"), NULL), REGEX_LIMIT);
+            ck_assert_int_eq(regex_match(compile("a"), STR("a"), NULL), REGEX_YES);
+        }
+}
+END_TEST
+
+START_TEST(innocent_matches_ask_no_clock)
+{
+    struct regex *anchored = compile("^/user/(\\d+)$"), *word = compile("/word/(.*)$");
+    struct regex_budget b = {0};
+
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_eq(regex_match_within(&b, anchored, STR("/some/path/as/they/are"), NULL), REGEX_NO);
+        ck_assert_int_eq(regex_match_within(&b, word, STR("/some/word/they/say"), NULL), REGEX_YES);
+    }
+    ck_assert_int_eq(b.wall_ns, 0);
+    ck_assert_int_eq(b.cpu_ns, 0);
+    /* and those that come to it are none the worse */
+    for (int i = 0; i < 2000; i++)
+        ck_assert_int_eq(regex_match_within(&b, word, STR("/some/word/they/say"), NULL), REGEX_YES);
+    ck_assert_int_gt(b.wall_ns, 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -287,7 +339,9 @@ main(void)
     tcase_add_test(tc, matching_is_bounded_without_jit);
     tcase_add_test(tc, patterns_mean_what_they_say);
     tcase_add_test(tc, all_places_together_are_bounded);
+    tcase_add_test(tc, all_matches_of_a_budget_are_bounded);
     tcase_add_test(tc, innocent_patterns_take_long_paths);
+    tcase_add_test(tc, innocent_matches_ask_no_clock);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
