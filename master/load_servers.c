@@ -52,8 +52,6 @@ read_name(struct loader *l, const struct node *n, struct server *server)
     for (size_t i = 0; i < length; i++)
         if (name[i] >= 'A' && name[i] <= 'Z')
             name[i] |= 0x20;
-    if (length > 1 && name[length - 1] == '.')
-        length--;
     server->name = (struct str){name, length};
     server->port = (uint16_t)str_decimal((struct str){colon + 1, n->text.n - (size_t)(colon - n->text.p) - 1});
     server->text = arena_copy(l->arena, n->text);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "master/loader.h"
+#include "worker/base/hash.h"
 #include "worker/host.h"
 #include "worker/match.h"
 #include "worker/paths.h"
@@ -110,6 +111,48 @@ check_answers(struct loader *l, const struct node *n)
         load_error(l, n, "a route has but one of %.*s, not `%s` and `%s`", STR_ARG(all), names[0], names[1]);
 }
 
+/* How often each name stood in the site so far: a table, open addressing, at most half full. */
+struct tally {
+    struct str *name;
+    size_t *times;
+    size_t mask;
+};
+
+static struct tally *
+tally_new(struct loader *l, size_t most)
+{
+    struct tally *t = arena_zalloc(l->scratch, sizeof(*t));
+    size_t n = 8;
+
+    while (n < 2 * most)
+        n *= 2;
+    t->mask = n - 1;
+    t->name = arena_zalloc(l->scratch, n * sizeof(*t->name));
+    t->times = arena_zalloc(l->scratch, n * sizeof(*t->times));
+    return t;
+}
+
+static size_t
+tally_count(struct tally *t, struct str name)
+{
+    size_t i = hash_bytes(name.p, name.n, 0) & t->mask;
+
+    while (t->times[i] > 0 && !str_eq(t->name[i], name))
+        i = (i + 1) & t->mask;
+    t->name[i] = name;
+    return ++t->times[i];
+}
+
+/* Routes of one name have places of their own: the second of it stays the second, whatever else comes. */
+static struct str
+place_of_route(struct loader *l, struct str site, struct str name)
+{
+    size_t nth = tally_count(l->tally, name);
+
+    return nth == 1 ? arena_printf(l->arena, "%.*s\n%.*s", STR_ARG(site), STR_ARG(name))
+                    : arena_printf(l->arena, "%.*s\n%.*s\n%zu", STR_ARG(site), STR_ARG(name), nth);
+}
+
 /* Its own keys come first: the regex's groups may stand in strings of policies. */
 static void
 load_route(struct loader *l, const struct node *n, struct route *r)
@@ -131,7 +174,7 @@ load_route(struct loader *l, const struct node *n, struct route *r)
     if (r->name.n == 0)
         r->name = load_match_text(&r->match, l->arena);
     l->groups = r->match.regex;
-    l->place = arena_printf(l->arena, "%.*s\n%.*s", STR_ARG(site), STR_ARG(r->name));
+    l->place = place_of_route(l, site, r->name);
     load_scope(l, keys_route, n, taken, &r->scope, &l->site, KEY_ROUTE);
     l->place = site;
     l->groups = NULL;
@@ -197,6 +240,7 @@ load_routes(struct loader *l, const struct key *k, const struct node *n, void *a
     if (list.n == 0)
         load_error(l, n, "`routes` is an empty list");
     list.v = routes = arena_zalloc(l->arena, (list.n + 1) * sizeof(*routes));
+    l->tally = tally_new(l, list.n);
     for (size_t i = 0; i < list.n; i++)
         load_route(l, yaml_item(n, i), &routes[i]);
     memcpy(at, &list, sizeof(list));

@@ -28,6 +28,7 @@ struct loader {
     struct layer site;          /* of the site that is read */
     struct site *in_site;
     struct str place;           /* of what is read, by name: see struct ready */
+    struct tally *tally;        /* of the names of the site's routes (load_sites.c) */
 
     struct remark *remarks;
     size_t remark_count, remark_cap;

@@ -176,8 +176,14 @@ prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
               "Requests on a connection that had one before.");
     if (d->families & PROMETHEUS_RETRIES)
         plain(to, d, "_retries_total", "counter", AT(retries), "Requests sent once more.");
-    if (d->families & PROMETHEUS_QUEUED)
+    if (d->families & PROMETHEUS_QUEUED) {
         plain(to, d, "_requests_queued_total", "counter", AT(queued), "Requests that waited for a server.");
+        plain(to, d, "_queue_refused_total", "counter", AT(queue_refused),
+              "Requests that found the queue full or waited too long: 503.");
+        plain(to, d, "_unserved_total", "counter", AT(unserved), "Requests for which no server was up: 503.");
+        plain(to, d, "_retries_refused_total", "counter", AT(retries_refused),
+              "Retries that the budget did not allow.");
+    }
     if (d->families & PROMETHEUS_EJECTIONS)
         plain(to, d, "_ejections_total", "counter", AT(ejections), "Servers taken out because requests failed.");
     if (d->families & PROMETHEUS_REFUSALS) {

@@ -49,6 +49,9 @@ struct slots_counters {
     uint64_t denied;            /* requests that allow or deny refused */
     uint64_t regex_limits;      /* requests that a regular expression gave up on */
     uint64_t queued;            /* of an upstream: requests that waited for a server */
+    uint64_t queue_refused;     /* of an upstream: that found the queue full, or waited too long */
+    uint64_t unserved;          /* of an upstream: for which no server was up */
+    uint64_t retries_refused;   /* of an upstream: that the budget did not allow */
     uint64_t ejections;         /* of an upstream or a server */
 };
 

@@ -90,6 +90,35 @@ def test_least_conn_by_weight():
         c.response()
 
 
+def test_least_conn_of_idle_servers_takes_turns_by_weight():
+    a, b = named(2)
+    weir, _ = upstream([(a, "weight: 2"), b], "balance: least_conn")
+    assert collections.Counter(chosen(weir, [GET] * 30)) == {0: 20, 1: 10}
+
+
+def test_workers_begin_at_different_servers():
+    origins = named(4)
+    weir, _ = upstream(origins, workers=4)
+    first = collections.Counter(int(weir.get().text) for _ in range(4 * 8))
+    # whoever accepted them: each worker has its turn
+    assert max(first.values()) <= 16, first
+
+
+def test_two_names_of_one_server():
+    """A retry goes to another server, not to another name of the same."""
+    origin = Origin(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
+    port = origin.address.split(":")[1]
+    weir = start(f"""
+upstreams: {{app: {{servers: ["{origin.address}", "localhost:{port}"], retry: {{attempts: 3}}}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+""")
+    wait(lambda: weir.stats().get(f'weir_server_up{{upstream="app",server="localhost:{port}"}}'), "the name")
+    before = len(origin.requests)
+    assert weir.get().status == 503
+    # localhost may be ::1 as well, where nobody listens
+    assert len(origin.requests) - before == 1
+
+
 def test_random_two():
     origins = named(4)
     weir, _ = upstream(origins, "balance: random_two")

@@ -104,7 +104,7 @@ def test_one_worker_asks_once_for_a_name_of_two_upstreams():
     text = f"""
 resolver: {ns.address}
 upstreams:
-  one: {{servers: ["app.test:{port}", "APP.test.:80"]}}
+  one: {{servers: ["app.test:{port}", "APP.test:80"]}}
   two: {{servers: ["app.test:{port}"]}}
 sites:
   - {{hosts: [one], routes: [{{proxy: one}}]}}

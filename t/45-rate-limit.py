@@ -206,6 +206,20 @@ def test_a_reload_that_adds_a_route_before_it():
     weir.wait_stats(lambda s: 5 in counted(weir, 'requests_total', "own"), "five passed before and after")
 
 
+def test_routes_of_one_name_have_buckets_of_their_own():
+    text = """
+sites:
+  - hosts: ["*"]
+    routes:
+%s      - {match: {path: /a}, name: r, rate_limit: {rate: 1/h, burst: 2}, respond: {body: ok}}
+      - {match: {path: /b}, name: r, rate_limit: {rate: 1/h, burst: 3}, respond: {body: ok}}
+"""
+    weir = start(text % "")
+    assert passed(weir, 3, target="/a") == 2 and passed(weir, 2, target="/b") == 2
+    weir.reload(text % "      - {match: {path: /new}, name: other, respond: {body: ok}}\n")
+    assert passed(weir, 2, target="/a") == 0 and passed(weir, 2, target="/b") == 1
+
+
 def test_a_worker_that_dies():
     weir = site("{rate: 1/h, burst: 4}", workers=2)
     weir.allow("died|killed by")

@@ -139,6 +139,24 @@ count_queued(const struct upstream *u)
 }
 
 void
+count_queue_refused(const struct upstream *u)
+{
+    slots_add(&worker_counters(u->series)->queue_refused, 1);
+}
+
+void
+count_unserved(const struct upstream *u)
+{
+    slots_add(&worker_counters(u->series)->unserved, 1);
+}
+
+void
+count_retry_refused(const struct upstream *u)
+{
+    slots_add(&worker_counters(u->series)->retries_refused, 1);
+}
+
+void
 count_server_error(const struct server *s, enum slots_error kind)
 {
     add_both(s, offsetof(struct slots_counters, errors) + kind * sizeof(uint64_t), 1);

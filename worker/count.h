@@ -36,6 +36,10 @@ void count_server_retry(const struct server *s);
 void count_server_ejection(const struct server *s);
 /* A request stands in line for one of its servers. */
 void count_queued(const struct upstream *u);
+/* It found no place in line, or waited too long; none of the servers is up; the budget has no retry for it. */
+void count_queue_refused(const struct upstream *u);
+void count_unserved(const struct upstream *u);
+void count_retry_refused(const struct upstream *u);
 void count_server_error(const struct server *s, enum slots_error kind);
 void count_server_bytes(const struct server *s, uint64_t received, uint64_t sent);
 /* The server's part of a request is over: its status (0: none came), and how long it took. */

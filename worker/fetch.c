@@ -118,9 +118,9 @@ fetch_start(struct request *r)
     if (e == NULL && !queue_waits(g))
         result = balance_choose(g, r, &e);
     if (result == BALANCE_FULL)
-        return queue_put(g, r) ? HOOK_WAIT : 503;
+        return queue_put(g, r) ? HOOK_WAIT : queue_refuse(g);
     if (result == BALANCE_NONE)
-        return 503;
+        return queue_none_up(g);
     if (g->health != 0)
         health_count_request(worker.health, g->health, worker.row_number, (uint64_t)clock_ms());
     return origin_start(r, e) ? HOOK_WAIT : 502;

@@ -21,7 +21,7 @@ enum phase {
     PHASE_REWRITE,
     PHASE_GUARD,
     PHASE_LOOKUP,
-    PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream */
+    PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream; never HOOK_WAIT */
     PHASE_EDIT,
     PHASE_LOG,
     PHASES,

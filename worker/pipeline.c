@@ -159,6 +159,7 @@ advance(struct request *r)
             }
             r->step = ROUTE;
             r->hook = 0;
+            r->upstream = NULL;
             break;
         default:
             if (r->step == READ || result == 413)

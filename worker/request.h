@@ -107,7 +107,7 @@ struct request {
     int upstream_status;
     struct str upstream_address;    /* of the endpoint that had it last */
     unsigned tries;
-    uint64_t tried[RETRIES_MOST];   /* numbers of the endpoints that failed it */
+    uint64_t tried[RETRIES_MOST];   /* endpoint_number of those that failed it */
     unsigned tried_count;
     bool interim_sent;          /* a 1xx of the origin went to the client */
 

@@ -21,6 +21,7 @@ struct worker {
     struct slots *slots;
     struct slots_row *row;
     unsigned row_number;
+    unsigned number;            /* from 0: the same for its successors */
     unsigned generation;
     struct health *health;      /* these are never NULL in a worker; weir -T has none of them */
     struct limits_table *limits;

@@ -204,6 +204,7 @@ take_testament(const struct worker_start *s)
     worker.conf = s->conf;
     worker.slots = s->slots;
     worker.row_number = s->row;
+    worker.number = s->number;
     worker.generation = s->generation;
     worker.health = s->health;
     worker.limits = s->limits;

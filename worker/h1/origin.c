@@ -132,24 +132,6 @@ repeat(struct origin *o)
     return true;
 }
 
-void
-origin_complain(const struct origin *o, enum slots_error kind)
-{
-    static const char *const what[SLOTS_ERRORS] = {
-        [SLOTS_ERROR_MALFORMED] = "its response is no HTTP/1.1",
-        [SLOTS_ERROR_TIMEOUT] = "timed out",
-        [SLOTS_ERROR_RESET] = "closed before its response was whole",
-    };
-    const struct request *r = o->r;
-    const struct endpoint *e = o->endpoint;
-
-    if (kind != SLOTS_ERROR_CONNECT)        /* that was told, with its errno */
-        log_warning("upstream %.*s, server %.*s: %s%s: %.*s %.*s", STR_ARG(e->group->conf->name), STR_ARG(e->text),
-                    what[kind] != NULL ? what[kind] : slots_error_name[kind],
-                    o->state == ORIGIN_CONNECTING ? " while it was connected to" : "", STR_ARG(r->method_text),
-                    STR_ARG(r->target));
-}
-
 /* What the server did, in the words of `retry`. Until there is a connection nothing was sent. */
 static enum retry_on
 retry_word(const struct origin *o, enum slots_error kind)
@@ -205,16 +187,13 @@ origin_fail(struct origin *o, enum slots_error kind, int status)
 bool
 origin_retries_status(struct origin *o)
 {
-    switch (o->status) {
-    case 502:
-        return try_elsewhere(o, RETRY_502);
-    case 503:
-        return try_elsewhere(o, RETRY_503);
-    case 504:
-        return try_elsewhere(o, RETRY_504);
-    default:
+    struct endpoint *e = o->endpoint;
+    enum retry_on on = o->status == 502 ? RETRY_502 : o->status == 503 ? RETRY_503 : o->status == 504 ? RETRY_504 : 0;
+
+    if (on == 0)
         return false;
-    }
+    eject_success(e);           /* it has answered: a status is never a failure */
+    return try_elsewhere(o, on);
 }
 
 /* The connection is kept if the request went out whole, too. */
@@ -244,7 +223,9 @@ hold_content(struct origin *o)
 {
     const struct flow *body = &o->r->request.body;
 
-    if ((o->reused || o->endpoint->group->conf->retry.attempts > 0) && body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
+    if (!o->reused && o->endpoint->group->conf->retry.attempts == 0)
+        return;
+    if (body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
         flow_share(&o->held, body);
 }
 
@@ -309,13 +290,6 @@ cut_request(struct origin *o)
         pipeline_client_lost(r);
 }
 
-static void
-cannot_connect(const struct endpoint *e, int error)
-{
-    log_warning("upstream %.*s, server %.*s: cannot connect: %s", STR_ARG(e->group->conf->name), STR_ARG(e->text),
-                strerror(error));
-}
-
 /* --- what the loop brings --- */
 
 void
@@ -338,7 +312,7 @@ origin_connected(struct origin *o, int error)
     struct request *r = o->r;
 
     if (error != 0) {
-        cannot_connect(o->endpoint, error);
+        origin_cannot_connect(r, o->endpoint, error);
         r->times.connected = clock_us();
         origin_fail(o, SLOTS_ERROR_CONNECT, 502);
         return;
@@ -361,6 +335,7 @@ static bool
 give(struct request *r, struct endpoint *e)
 {
     struct origin *o = origin_take(e, false);
+    int error = errno;
 
     r->server = e->server;
     r->endpoint = e;
@@ -369,8 +344,10 @@ give(struct request *r, struct endpoint *e)
     r->tries++;
     r->times.connect_start = clock_us();
     r->times.connected = 0;
-    if (o == NULL)
+    if (o == NULL) {
+        errno = error;
         return false;
+    }
     o->r = r;
     r->source = &h1_origin;
     r->source_state = o;
@@ -392,7 +369,7 @@ origin_start(struct request *r, struct endpoint *e)
     struct endpoint *next;
 
     while (!give(r, e)) {
-        cannot_connect(e, errno);
+        origin_cannot_connect(r, e, errno);
         count_server_error(e->server, SLOTS_ERROR_CONNECT);
         count_server_request(e->server, 0, 0);
         eject_failure(e, slots_error_name[SLOTS_ERROR_CONNECT]);

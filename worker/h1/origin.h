@@ -82,14 +82,18 @@ void origin_timeout(struct origin *o);
 
 /* The server failed the request: sent again, there or elsewhere, where that is safe, else the client gets `status`. */
 void origin_fail(struct origin *o, enum slots_error kind, int status);
-/* A line in the error log: what the server did wrong, in which request. */
-void origin_complain(const struct origin *o, enum slots_error kind);
 /* The final head is there, but its status is one to try elsewhere for: true, and the exchange is over. */
 bool origin_retries_status(struct origin *o);
 /* All of the response is there. */
 void origin_complete(struct origin *o);
 /* The exchange is over and the connection of no more use. */
 void origin_abandon(struct origin *o);
+
+/* --- h1/origin_trouble.c: lines in the error log, not too many --- */
+
+/* What the server did wrong, in which request. */
+void origin_complain(const struct origin *o, enum slots_error kind);
+void origin_cannot_connect(const struct request *r, struct endpoint *e, int error);
 
 /* --- h1/origin_request.c --- */
 

@@ -141,13 +141,14 @@ parse_head(struct origin *o)
 {
     struct request *r = o->r;
     struct h1_reader *in = &o->in;
+    size_t most = r->scope->policy.limits.response_head;
     int result = h1_parse_response(o->head, in->in->data + in->at, in->in->fill - in->at);
 
     if (result == H1_MORE)
         return false;
     /* the limit is for the head as a whole, its first line too */
-    if (result != H1_DONE || o->head->size > r->scope->policy.limits.response_head) {
-        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+    if (result != H1_DONE || o->head->size > most) {
+        origin_fail(o, in->in->fill - in->at > most ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED, 502);
         return false;
     }
     request_hold(r, in->in);

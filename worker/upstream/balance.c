@@ -24,24 +24,20 @@ static bool
 has_failed(const struct request *r, const struct endpoint *e)
 {
     for (unsigned i = 0; i < r->tried_count; i++)
-        if (r->tried[i] == e->id)
+        if (r->tried[i] == endpoint_number(e))
             return true;
     return false;
 }
 
-/* Those of [from, to) that are up and untried; *up: some is up. */
+/* Those of [from, to) that are up and untried. */
 static size_t
-collect(const struct group *g, const struct request *r, size_t from, size_t to, uint64_t now, bool *up)
+collect(const struct group *g, const struct request *r, size_t from, size_t to, uint64_t now)
 {
     size_t n = 0;
 
-    for (size_t i = from; i < to; i++) {
-        if (!endpoint_is_up(g->v[i], now))
-            continue;
-        *up = true;
-        if (!has_failed(r, g->v[i]))
+    for (size_t i = from; i < to; i++)
+        if (endpoint_is_up(g->v[i], now) && !has_failed(r, g->v[i]))
             candidates[n++] = g->v[i];
-    }
     return n;
 }
 
@@ -65,14 +61,14 @@ enum balance_result
 balance_choose(struct group *g, struct request *r, struct endpoint **e)
 {
     struct candidates c = {.group = g, .now_ms = (uint64_t)clock_ms()};
-    bool up = false, full = false;
+    bool full = false;
 
     group_refresh(g);
     make_room(g->n);
     c.v = candidates;
-    c.n = collect(g, r, 0, g->primaries, c.now_ms, &up);
+    c.n = collect(g, r, 0, g->primaries, c.now_ms);
     if (c.n == 0)
-        c.n = collect(g, r, g->primaries, g->n, c.now_ms, &up);
+        c.n = collect(g, r, g->primaries, g->n, c.now_ms);
     while (c.n > 0) {
         size_t i = c.n == 1 ? 0 : kinds[g->conf->balance](&c, r);
 
@@ -84,6 +80,15 @@ balance_choose(struct group *g, struct request *r, struct endpoint **e)
         memmove(&c.v[i], &c.v[i + 1], (--c.n - i) * sizeof(*c.v));
     }
     return full ? BALANCE_FULL : BALANCE_NONE;
+}
+
+void
+balance_begin(struct group *g, unsigned number)
+{
+    struct candidates c = {.group = g, .v = g->v, .n = g->primaries, .now_ms = (uint64_t)clock_ms()};
+
+    for (size_t n = c.n > 0 ? number % c.n : 0; n > 0; n--)
+        balance_round_robin(&c, NULL);
 }
 
 void
@@ -101,7 +106,6 @@ balance_less(const struct endpoint *a, const struct endpoint *b, uint64_t now_ms
     uint64_t x = a->health != 0 ? health_in_flight(worker.health, a->health) : 0;
     uint64_t y = b->health != 0 ? health_in_flight(worker.health, b->health) : 0;
 
-    /* one that comes back slowly counts as if it had less weight; the request itself counts too */
-    return (x + 1) * (uint64_t)(b->server->weight * endpoint_share(b, now_ms)) <
-           (y + 1) * (uint64_t)(a->server->weight * endpoint_share(a, now_ms));
+    return x * (uint64_t)(b->server->weight * endpoint_share(b, now_ms)) <
+           y * (uint64_t)(a->server->weight * endpoint_share(a, now_ms));
 }

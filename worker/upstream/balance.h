@@ -20,6 +20,9 @@ enum balance_result {
  */
 enum balance_result balance_choose(struct group *g, struct request *r, struct endpoint **e);
 
+/* A worker's turns begin at another server than the other workers'. */
+void balance_begin(struct group *g, unsigned number);
+
 /* The request is no longer in flight there: whoever waits for the place gets it. */
 void balance_leave(struct endpoint *e);
 
@@ -40,7 +43,10 @@ balance_kind balance_random_two;        /* random_two.c */
 balance_kind balance_ip_hash;           /* hash.c */
 balance_kind balance_hash;
 
-/* In flight in proportion to weight: whether a has less than b. For whoever compares. */
+/*
+ * In flight in proportion to weight: whether a has less than b. For whoever compares. Of a server that comes back
+ * slowly the weight is less.
+ */
 bool balance_less(const struct endpoint *a, const struct endpoint *b, uint64_t now_ms);
 
 #endif

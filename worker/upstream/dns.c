@@ -251,11 +251,17 @@ static int
 open_channel(void)
 {
     struct ares_options options = {.timeout = TIMEOUT_MS, .tries = TRIES, .sock_state_cb = note};
-    int status = ares_library_init(ARES_LIB_INIT_ALL);
+    int status = ares_library_init(ARES_LIB_INIT_ALL), extra = 0;
+
+#ifdef ARES_OPT_QUERY_CACHE     /* of later versions: TTLs are ours to keep */
+    options.qcache_max_ttl = 0;
+    extra = ARES_OPT_QUERY_CACHE;
+#endif
 
     configured = changed();
     if (status == ARES_SUCCESS)
-        status = ares_init_options(&channel, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+        status = ares_init_options(&channel, &options,
+                                   ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | extra);
     if (status != ARES_SUCCESS) {
         channel = NULL;
         return status;

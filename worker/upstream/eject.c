@@ -29,6 +29,13 @@ duration(const struct ejection *conf, uint32_t nth)
     return ms;
 }
 
+/* Another worker's clock may have been read later than ours. */
+static uint64_t
+since(uint64_t then, uint64_t now)
+{
+    return now > then ? now - then : 0;
+}
+
 /* A server that has since served for as long as it was last ejected begins anew. */
 static uint32_t
 next_in_a_row(const struct health_server *h, const struct ejection *conf, uint64_t now)
@@ -36,7 +43,8 @@ next_in_a_row(const struct health_server *h, const struct ejection *conf, uint64
     uint32_t before = LOAD(&h->ejections);
     uint64_t lasted = before > 0 ? duration(conf, before) : 0;
 
-    if (before == 0 || now - LOAD(&h->ejected_ms) >= 2 * lasted)
+    /* until its end, and as long again */
+    if (before == 0 || since(LOAD(&h->ejected_ms), now) >= 2 * lasted)
         return 1;
     return before < 32 ? before + 1 : before;
 }
@@ -46,14 +54,16 @@ static bool
 is_bearable(const struct endpoint *e, uint64_t now)
 {
     const struct group *g = e->group;
-    size_t out = 0, up = 0;
+    size_t out = 1, up = 0;
 
     for (size_t i = 0; i < g->n; i++) {
         const struct health_server *h = endpoint_health(g->v[i]);
 
+        if (endpoint_is_same(g->v[i], e))
+            continue;
         if (h != NULL && LOAD(&h->ejected_until_ms) > now)
             out++;
-        else if (g->v[i] != e && endpoint_is_up(g->v[i], now))
+        else if (endpoint_is_up(g->v[i], now))
             up++;
     }
     return up > 0 && out * 100 <= (size_t)g->conf->eject.max_ejected * g->n;
@@ -93,7 +103,7 @@ eject_failure(struct endpoint *e, const char *what)
 
     if (h == NULL || conf->failures == 0)
         return;
-    if (LOAD(&h->failures) == 0 || now - LOAD(&h->failing_ms) > (uint64_t)conf->window) {
+    if (LOAD(&h->failures) == 0 || since(LOAD(&h->failing_ms), now) > (uint64_t)conf->window) {
         STORE(&h->failing_ms, now);
         STORE(&h->failures, 0);
     }

@@ -1,20 +1,25 @@
 /*
- * The server with the fewest requests in flight, in proportion to its weight, over all workers. The
- * look begins at another one each time, so that equal ones take turns.
+ * The servers with the fewest requests in flight, in proportion to their weight, over all workers; those that are
+ * equal, as all are while there is little to do, take turns by weight.
  */
 #include "worker/upstream/balance.h"
 
 size_t
 balance_least_conn(const struct candidates *c, struct request *r)
 {
-    size_t first = c->group->turn++ % c->n, best = first;
+    struct candidates least = {.group = c->group, .v = c->group->scratch, .now_ms = c->now_ms};
+    const struct endpoint *best;
 
-    (void)r;
-    for (size_t i = 1; i < c->n; i++) {
-        size_t at = (first + i) % c->n;
-
-        if (balance_less(c->v[at], c->v[best], c->now_ms))
-            best = at;
+    for (size_t i = 0; i < c->n; i++) {
+        if (least.n > 0 && balance_less(least.v[0], c->v[i], c->now_ms))
+            continue;
+        if (least.n > 0 && balance_less(c->v[i], least.v[0], c->now_ms))
+            least.n = 0;
+        least.v[least.n++] = c->v[i];
     }
-    return best;
+    best = least.v[least.n == 1 ? 0 : balance_round_robin(&least, r)];
+    for (size_t i = 0; i < c->n; i++)
+        if (c->v[i] == best)
+            return i;
+    return 0;
 }

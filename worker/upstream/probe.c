@@ -36,6 +36,7 @@
 #define INTERIM_MOST 8
 #define FIELDS_MOST 1000
 #define COMPLAIN_MS 60000
+#define OVERSLEPT_MS 500        /* past its time: this worker was stopped, or very busy */
 #define WHY_SIZE 128
 
 enum state { RESTING, QUEUED, CONNECTING, SENDING, READING };
@@ -423,11 +424,21 @@ turn_to(struct probe *p)
     queue_end = &p->next_queued;
 }
 
+static bool
+is_under_way(const struct probe *p)
+{
+    return p->state == CONNECTING || p->state == SENDING || p->state == READING;
+}
+
 static void
 fire(struct timer *t)
 {
     struct probe *p = (struct probe *)((char *)t - offsetof(struct probe, timer));
 
+    if (is_under_way(p) && clock_ms() - p->began_ms > checks_of(p)->timeout + OVERSLEPT_MS) {
+        rest(p);                /* it was we who did not look in time */
+        return;
+    }
     switch (p->state) {
     case RESTING:
         turn_to(p);

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/pipeline.h"
 #include "worker/source.h"
@@ -17,6 +19,7 @@
 #include "worker/upstream/balance.h"
 
 #define LOOK_MS 100
+#define AGAIN_MS 60000
 
 struct waiter {
     struct request *r;
@@ -50,18 +53,43 @@ take_out(struct waiter *w)
 }
 
 static void
-give_up(struct waiter *w)
+complain(struct log_pace *pace, const struct group *g, const char *what)
 {
-    struct request *r = w->r;
+    unsigned long more;
 
-    take_out(w);
-    pipeline_fail(r, 503);
+    if (!log_due(pace, clock_ms(), AGAIN_MS, &more))
+        return;
+    if (more == 0)
+        log_warning("upstream %.*s: %s: 503", STR_ARG(g->conf->name), what);
+    else
+        log_warning("upstream %.*s: %s: 503, and %lu times since this was said last", STR_ARG(g->conf->name), what,
+                    more);
+}
+
+int
+queue_refuse(struct group *g)
+{
+    count_queue_refused(g->conf);
+    complain(&g->no_place, g, "all servers are at max_connections, and the queue is full or the wait too long");
+    return 503;
+}
+
+int
+queue_none_up(struct group *g)
+{
+    count_unserved(g->conf);
+    complain(&g->none_up, g, "no server is up");
+    return 503;
 }
 
 static void
 on_timeout(struct timer *t)
 {
-    give_up((struct waiter *)((char *)t - offsetof(struct waiter, timer)));
+    struct waiter *w = (struct waiter *)((char *)t - offsetof(struct waiter, timer));
+    struct request *r = w->r;
+
+    take_out(w);
+    pipeline_fail(r, queue_refuse(w->queue->group));
 }
 
 /* As many as there are places for. Any of them may bring others in or out. */
@@ -78,7 +106,8 @@ serve(struct queue *q)
         case BALANCE_FULL:
             return;
         case BALANCE_NONE:
-            give_up(w);
+            take_out(w);
+            pipeline_fail(r, queue_none_up(q->group));
             break;
         case BALANCE_CHOSEN:
             take_out(w);

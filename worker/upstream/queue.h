@@ -17,6 +17,10 @@ struct queue *queue_new(struct group *g);
  */
 bool queue_put(struct group *g, struct request *r);
 
+/* 503, counted and told: no place in line, or too long a wait / none of the servers is up. */
+int queue_refuse(struct group *g);
+int queue_none_up(struct group *g);
+
 /* A place has become free in this worker: its queue, or another worker's, is told. */
 void queue_room(struct group *g);
 

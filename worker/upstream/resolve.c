@@ -288,7 +288,10 @@ schedule(struct lookup *l)
         return;
     }
     read_last(l, &last);
-    rest(l, last.version != 0 && last.expires_ms > now ? (int64_t)(last.expires_ms - now) : 0);
+    /* whoever wrote that time, it is no longer than any that counts */
+    rest(l, last.version == 0 || last.expires_ms <= now       ? 0
+            : last.expires_ms - now < (uint64_t)DNS_TTL_MOST ? (int64_t)(last.expires_ms - now)
+                                                              : DNS_TTL_MOST);
 }
 
 void

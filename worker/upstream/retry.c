@@ -6,11 +6,13 @@
 #include "worker/upstream/retry.h"
 
 #include "worker/base/clock.h"
+#include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/state.h"
 #include "worker/upstream/balance.h"
 
 #define BUDGET_LEAST 3
+#define AGAIN_MS 60000          /* until it is told again that the budget is used up */
 
 static bool
 is_safe(const struct request *r, enum retry_on on, bool content_whole)
@@ -24,7 +26,7 @@ static void
 remember(struct request *r, const struct endpoint *failed)
 {
     if (r->tried_count < RETRIES_MOST)
-        r->tried[r->tried_count++] = failed->id;
+        r->tried[r->tried_count++] = endpoint_number(failed);
 }
 
 struct endpoint *
@@ -33,6 +35,7 @@ retry_elsewhere(struct request *r, const struct endpoint *failed, enum retry_on 
     const struct retries *conf = &r->upstream->retry;
     struct group *g = upstream_group(r->upstream);
     struct endpoint *e;
+    unsigned long more;
 
     if ((int64_t)r->tried_count >= conf->attempts || !(conf->on & on) || !is_safe(r, on, content_whole))
         return NULL;
@@ -45,5 +48,9 @@ retry_elsewhere(struct request *r, const struct endpoint *failed, enum retry_on 
         return e;
     }
     balance_leave(e);
+    count_retry_refused(r->upstream);
+    if (log_due(&g->no_budget, clock_ms(), AGAIN_MS, &more))
+        log_warning("upstream %.*s: retry.budget is used up: what a server failed is not sent to another (%lu before)",
+                    STR_ARG(g->conf->name), more);
     return NULL;
 }

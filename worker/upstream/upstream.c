@@ -15,6 +15,7 @@
 #include "worker/base/log.h"
 #include "worker/h1/origin.h"
 #include "worker/state.h"
+#include "worker/upstream/balance.h"
 #include "worker/upstream/queue.h"
 
 #define STAMP_MS 20000
@@ -300,6 +301,7 @@ make_group(struct group *g, const struct upstream *u)
     g->fixed = xcalloc(n + 1, sizeof(struct endpoint *));
     g->names = xcalloc(n + 1, sizeof(struct resolved));
     g->v = xcalloc(n * HEALTH_ADDRESSES + 1, sizeof(struct endpoint *));
+    g->scratch = xcalloc(n * HEALTH_ADDRESSES + 1, sizeof(struct endpoint *));
     g->stamped_ms = clock_ms();
     if (worker.health != NULL)
         g->health = health_find_upstream(worker.health, u->name.p, u->name.n, (uint64_t)clock_ms());
@@ -317,6 +319,7 @@ make_group(struct group *g, const struct upstream *u)
     }
     list_all(g);
     group_refresh(g);
+    balance_begin(g, worker.number);
     g->queue = queue_new(g);
 }
 

@@ -9,6 +9,8 @@
 #define WEIR_UPSTREAM_H
 
 #include "shm/health.h"
+#include "shm/slots.h"
+#include "worker/base/log.h"
 #include "worker/conf.h"
 
 struct origin;
@@ -25,6 +27,7 @@ struct endpoint {
     int64_t credit;             /* round robin's */
     bool gone;                  /* the name has this address no more: no new requests */
     unsigned held;              /* connections and checks that point to it */
+    struct log_pace trouble[SLOTS_ERRORS];      /* when each kind of it is told again */
     struct origin *newest, *oldest;     /* idle connections (h1/origin_conn.c) */
     int64_t idle;
 };
@@ -42,8 +45,9 @@ struct group {
     struct resolved *names;     /* those that are given by name, in their order */
     size_t name_count;
     int64_t stamped_ms;
-    unsigned turn;              /* where the next look for the least begins */
+    struct endpoint **scratch;  /* as large as v: least_conn's */
     struct queue *queue;        /* queue.c's */
+    struct log_pace no_budget, no_place, none_up;       /* when each is told again */
 };
 
 /* Worker, at its start, when worker.health is there. */
@@ -70,6 +74,20 @@ struct health_server *endpoint_health(const struct endpoint *e);
 
 /* Neither down by checks nor ejected. */
 bool endpoint_is_up(const struct endpoint *e, uint64_t now_ms);
+
+/* By what a request remembers that it was there (r->tried). */
+static inline uint64_t
+endpoint_number(const struct endpoint *e)
+{
+    return e->health != 0 ? e->health : e->id << 32;
+}
+
+/* Two names, or a name and an address, may lead to one address of the upstream: it is one server all the same. */
+static inline bool
+endpoint_is_same(const struct endpoint *a, const struct endpoint *b)
+{
+    return a == b || (a->health != 0 && a->health == b->health);
+}
 
 /* It has come back: slow_start begins. */
 void endpoint_back(const struct endpoint *e, uint64_t now_ms);
