@@ -15,13 +15,17 @@
 #include "shm/health.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "shm/health_parts.h"
 
-static const char kind_name[] = "weirheal";
-enum { VERSION = 1 };
+static const struct segment_kind frame = {
+    .name = "weirheal",
+    .version = 1,
+    .layout = SEGMENT_LAYOUT(sizeof(struct health_entry), sizeof(struct health_budget), sizeof(struct health_server)),
+    .owner = sizeof(struct health),
+    .head = sizeof(struct health_head),
+};
 
 enum {
     TRIES = 4,
@@ -31,13 +35,6 @@ enum {
 };
 
 /* Layout */
-
-static uint32_t
-layout(void)
-{
-    return (uint32_t)(sizeof(struct health_entry) << 16 | sizeof(struct health_budget) << 6 |
-                      sizeof(struct health_server));
-}
 
 struct offsets {
     size_t server, upstream, name, server_cells, upstream_cells, budget, size;
@@ -121,35 +118,33 @@ find_parts(struct health *h, uint32_t rows, uint32_t servers, uint32_t upstreams
 struct health *
 health_create(unsigned rows, unsigned servers, unsigned upstreams, unsigned names)
 {
-    struct health *h = calloc(1, sizeof(*h));
+    struct digest_key key;
+    struct health *h;
 
-    if (h == NULL)
-        return NULL;
-    if (!sane(rows, servers, upstreams, names))
+    if (!sane(rows, servers, upstreams, names)) {
         errno = EINVAL;
-    else if (digest_key_make(&h->key) &&
-             segment_create(&h->segment, kind_name, VERSION, lay_out(rows, servers, upstreams, names).size)) {
-        find_parts(h, rows, servers, upstreams, names);
-        h->head->layout = layout();
-        h->head->rows = rows;
-        h->head->servers = servers;
-        h->head->upstreams = upstreams;
-        h->head->names = names;
-        h->head->key = h->key;
-        return h;
+        return NULL;
     }
-    free(h);
-    return NULL;
+    if (!digest_key_make(&key) || (h = segment_make(&frame, lay_out(rows, servers, upstreams, names).size)) == NULL)
+        return NULL;
+    find_parts(h, rows, servers, upstreams, names);
+    h->head->rows = rows;
+    h->head->servers = servers;
+    h->head->upstreams = upstreams;
+    h->head->names = names;
+    h->head->key = h->key = key;
+    return h;
 }
 
 /* What it says of itself is read once. */
 static bool
-understand(struct health *h, unsigned rows)
+understand(void *owner, unsigned rows)
 {
+    struct health *h = owner;
     const struct health_head *head = h->segment.base;
     uint32_t servers, upstreams, names;
 
-    if (h->segment.size < sizeof(*head) || head->layout != layout() || head->rows != rows)
+    if (head->rows != rows)
         return false;
     servers = __atomic_load_n(&head->servers, __ATOMIC_RELAXED);
     upstreams = __atomic_load_n(&head->upstreams, __ATOMIC_RELAXED);
@@ -164,19 +159,7 @@ understand(struct health *h, unsigned rows)
 struct health *
 health_attach(int fd, unsigned rows)
 {
-    struct health *h = calloc(1, sizeof(*h));
-
-    if (h == NULL)
-        return NULL;
-    if (segment_attach(&h->segment, kind_name, VERSION, fd)) {
-        if (understand(h, rows))
-            return h;
-        h->segment.fd = -1;                     /* stays the caller's */
-        segment_detach(&h->segment);
-        errno = EINVAL;
-    }
-    free(h);
-    return NULL;
+    return segment_take(&frame, fd, understand, rows);
 }
 
 int
@@ -188,8 +171,7 @@ health_fd(const struct health *h)
 void
 health_detach(struct health *h)
 {
-    segment_detach(&h->segment);
-    free(h);
+    segment_end(h);
 }
 
 bool

@@ -13,7 +13,6 @@
 
 struct health_head {
     struct segment_head segment;
-    uint32_t layout;            /* sizes of the structs, so that a forgotten VERSION shows */
     uint32_t rows;
     uint32_t servers;
     uint32_t upstreams;

@@ -10,14 +10,10 @@
 #include "shm/limits.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "shm/digest.h"
 #include "shm/pair.h"
 #include "shm/segment.h"
-
-static const char kind_name[] = "weirlimi";
-enum { VERSION = 1 };
 
 enum {
     WAYS = 8,
@@ -30,8 +26,6 @@ enum {
 
 struct head {
     struct segment_head segment;
-    uint32_t layout;
-    uint32_t spare;
     uint64_t asked;             /* the size */
     uint64_t sets;
     struct digest_key key;
@@ -49,13 +43,15 @@ struct limits_table {
     struct digest_key key;
 };
 
-/* The table */
+static const struct segment_kind frame = {
+    .name = "weirlimi",
+    .version = 1,
+    .layout = SEGMENT_LAYOUT(sizeof(struct set), sizeof(struct head), 0),
+    .owner = sizeof(struct limits_table),
+    .head = sizeof(struct head),
+};
 
-static uint32_t
-layout(void)
-{
-    return (uint32_t)(sizeof(struct set) << 16 | sizeof(struct head));
-}
+/* The table */
 
 static uint64_t
 sets_of(size_t size)
@@ -80,36 +76,32 @@ find_parts(struct limits_table *t, size_t asked)
 struct limits_table *
 limits_create(size_t size)
 {
-    struct limits_table *t = calloc(1, sizeof(*t));
+    struct limits_table *t;
+    struct digest_key key;
     struct head *head;
 
-    if (t == NULL)
-        return NULL;
-    if (size > SIZE_MOST)
+    if (size > SIZE_MOST) {
         errno = EINVAL;
-    else if (digest_key_make(&t->key) &&
-             segment_create(&t->segment, kind_name, VERSION, size_of(sets_of(size)))) {
-        find_parts(t, size);
-        head = t->segment.base;
-        head->layout = layout();
-        head->asked = size;
-        head->sets = t->sets;
-        head->key = t->key;
-        return t;
+        return NULL;
     }
-    free(t);
-    return NULL;
+    if (!digest_key_make(&key) || (t = segment_make(&frame, size_of(sets_of(size)))) == NULL)
+        return NULL;
+    find_parts(t, size);
+    head = t->segment.base;
+    head->asked = size;
+    head->sets = t->sets;
+    head->key = t->key = key;
+    return t;
 }
 
 static bool
-understand(struct limits_table *t)
+understand(void *owner, unsigned rows)
 {
+    struct limits_table *t = owner;
     const struct head *head = t->segment.base;
-    uint64_t asked;
+    uint64_t asked = __atomic_load_n(&head->asked, __ATOMIC_RELAXED);
 
-    if (t->segment.size < sizeof(*head) || head->layout != layout())
-        return false;
-    asked = __atomic_load_n(&head->asked, __ATOMIC_RELAXED);
+    (void)rows;
     if (asked > SIZE_MOST || size_of(sets_of(asked)) != t->segment.size)
         return false;
     find_parts(t, asked);
@@ -120,19 +112,7 @@ understand(struct limits_table *t)
 struct limits_table *
 limits_attach(int fd)
 {
-    struct limits_table *t = calloc(1, sizeof(*t));
-
-    if (t == NULL)
-        return NULL;
-    if (segment_attach(&t->segment, kind_name, VERSION, fd)) {
-        if (understand(t))
-            return t;
-        t->segment.fd = -1;                     /* stays the caller's */
-        segment_detach(&t->segment);
-        errno = EINVAL;
-    }
-    free(t);
-    return NULL;
+    return segment_take(&frame, fd, understand, 0);
 }
 
 int
@@ -144,8 +124,7 @@ limits_fd(const struct limits_table *t)
 void
 limits_detach(struct limits_table *t)
 {
-    segment_detach(&t->segment);
-    free(t);
+    segment_end(t);
 }
 
 size_t

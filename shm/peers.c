@@ -11,13 +11,9 @@
 #include "shm/peers.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "shm/digest.h"
 #include "shm/segment.h"
-
-static const char kind_name[] = "weirpeer";
-enum { VERSION = 1 };
 
 enum {
     PROBES = 64,
@@ -29,7 +25,6 @@ enum {
 
 struct head {
     struct segment_head segment;
-    uint32_t layout;
     uint32_t rows;
     uint32_t places;            /* of a row: a power of two */
     uint32_t high;              /* the highest row that ever counted */
@@ -52,13 +47,15 @@ struct peers {
     struct digest_key key;
 };
 
-/* Layout */
+static const struct segment_kind frame = {
+    .name = "weirpeer",
+    .version = 1,
+    .layout = SEGMENT_LAYOUT(sizeof(struct place), sizeof(struct head), 0),
+    .owner = sizeof(struct peers),
+    .head = sizeof(struct head),
+};
 
-static uint32_t
-layout(void)
-{
-    return (uint32_t)(sizeof(struct place) << 16 | sizeof(struct head));
-}
+/* Layout */
 
 static uint32_t
 places_for(size_t connections)
@@ -109,35 +106,32 @@ find_parts(struct peers *p, uint32_t rows, uint32_t places)
 struct peers *
 peers_create(unsigned rows, size_t connections)
 {
-    struct peers *p = calloc(1, sizeof(*p));
     uint32_t places = places_for(connections);
+    struct digest_key key;
+    struct peers *p;
 
-    if (p == NULL)
-        return NULL;
-    if (rows < 1 || rows > ROWS_MOST)
+    if (rows < 1 || rows > ROWS_MOST) {
         errno = EINVAL;
-    else if (digest_key_make(&p->key) && segment_create(&p->segment, kind_name, VERSION, size_of(rows, places))) {
-        find_parts(p, rows, places);
-        p->head->layout = layout();
-        p->head->rows = rows;
-        p->head->places = places;
-        p->head->key = p->key;
-        return p;
+        return NULL;
     }
-    free(p);
-    return NULL;
+    if (!digest_key_make(&key) || (p = segment_make(&frame, size_of(rows, places))) == NULL)
+        return NULL;
+    find_parts(p, rows, places);
+    p->head->rows = rows;
+    p->head->places = places;
+    p->head->key = p->key = key;
+    return p;
 }
 
 static bool
-understand(struct peers *p, unsigned rows)
+understand(void *owner, unsigned rows)
 {
+    struct peers *p = owner;
     const struct head *head = p->segment.base;
-    uint32_t places;
+    uint32_t places = __atomic_load_n(&head->places, __ATOMIC_RELAXED);
 
-    if (p->segment.size < sizeof(*head) || head->layout != layout() || head->rows != rows || rows < 1 ||
-        rows > ROWS_MOST)
+    if (head->rows != rows || rows < 1 || rows > ROWS_MOST)
         return false;
-    places = __atomic_load_n(&head->places, __ATOMIC_RELAXED);
     if (places < PROBES || places > 2 * CONNECTIONS_MOST || (places & (places - 1)) != 0 ||
         size_of(rows, places) != p->segment.size)
         return false;
@@ -149,19 +143,7 @@ understand(struct peers *p, unsigned rows)
 struct peers *
 peers_attach(int fd, unsigned rows)
 {
-    struct peers *p = calloc(1, sizeof(*p));
-
-    if (p == NULL)
-        return NULL;
-    if (segment_attach(&p->segment, kind_name, VERSION, fd)) {
-        if (understand(p, rows))
-            return p;
-        p->segment.fd = -1;                     /* stays the caller's */
-        segment_detach(&p->segment);
-        errno = EINVAL;
-    }
-    free(p);
-    return NULL;
+    return segment_take(&frame, fd, understand, rows);
 }
 
 int
@@ -173,8 +155,7 @@ peers_fd(const struct peers *p)
 void
 peers_detach(struct peers *p)
 {
-    segment_detach(&p->segment);
-    free(p);
+    segment_end(p);
 }
 
 bool

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -98,6 +99,48 @@ segment_detach(struct segment *s)
     munmap(s->base, s->size);
     close(s->fd);
     *s = (struct segment){NULL, 0, -1};
+}
+
+void *
+segment_make(const struct segment_kind *kind, size_t size)
+{
+    struct segment *s = calloc(1, kind->owner);
+
+    if (s != NULL && segment_create(s, kind->name, kind->version, size)) {
+        ((struct segment_head *)s->base)->layout = kind->layout;
+        return s;
+    }
+    free(s);
+    return NULL;
+}
+
+static bool
+is_of(const struct segment *s, const struct segment_kind *kind)
+{
+    return s->size >= kind->head && ((struct segment_head *)s->base)->layout == kind->layout;
+}
+
+void *
+segment_take(const struct segment_kind *kind, int fd, bool (*understand)(void *owner, unsigned rows), unsigned rows)
+{
+    struct segment *s = calloc(1, kind->owner);
+
+    if (s != NULL && segment_attach(s, kind->name, kind->version, fd)) {
+        if (is_of(s, kind) && understand(s, rows))
+            return s;
+        s->fd = -1;                             /* stays the caller's */
+        segment_detach(s);
+        errno = EINVAL;
+    }
+    free(s);
+    return NULL;
+}
+
+void
+segment_end(void *owner)
+{
+    segment_detach(owner);
+    free(owner);
 }
 
 void

@@ -14,7 +14,7 @@
 struct segment_head {
     char kind[8];
     uint32_t version;
-    uint32_t spare;
+    uint32_t layout;
     uint64_t size;
 };
 
@@ -37,6 +37,32 @@ void segment_detach(struct segment *s);
 
 /* Gives whole pages back: they read as zeros again. Offset and size are multiples of the page's. */
 void segment_punch(const struct segment *s, size_t offset, size_t size);
+
+/*
+ * What most segments have in common: somebody's struct, of `owner` bytes, begins with the struct segment, and the
+ * memory begins with a head of `head` bytes, which begins with the struct segment_head.
+ */
+struct segment_kind {
+    const char *name;           /* 8 bytes */
+    uint32_t version;
+    uint32_t layout;            /* SEGMENT_LAYOUT */
+    size_t owner;
+    size_t head;
+};
+
+/* Of the sizes of the structs that lie in it, so that a forgotten version shows. */
+#define SEGMENT_LAYOUT(a, b, c) ((uint32_t)((((a) * 2654435761u) + (b)) * 2654435761u + (c)))
+
+/* The owner, zeroed but for its segment, or NULL with errno; it ends with segment_end. */
+void *segment_make(const struct segment_kind *kind, size_t size);
+/*
+ * The same for a descriptor that was inherited, which stays the caller's where this fails. `understand` looks at
+ * what stands in the memory, and is told what segment_take was: false where it is no such segment, with nothing
+ * left to be given back.
+ */
+void *segment_take(const struct segment_kind *kind, int fd, bool (*understand)(void *owner, unsigned rows),
+                   unsigned rows);
+void segment_end(void *owner);
 
 size_t segment_page(void);
 

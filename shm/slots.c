@@ -26,12 +26,8 @@
 
 #include "shm/segment.h"
 
-static const char kind_name[] = "weirslot";
-enum { VERSION = 2 };
-
 struct head {
     struct segment_head segment;
-    uint32_t layout;            /* sizes of the structs, so that a forgotten VERSION shows */
     uint32_t rows;
     uint32_t series;
     uint32_t used;              /* series handed out so far: 1 to this */
@@ -71,11 +67,13 @@ const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "res
 
 const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "tunnel", "closing"};
 
-static uint32_t
-layout(void)
-{
-    return (uint32_t)(sizeof(struct slots_counters) << 20 | sizeof(struct slots_row) << 8 | sizeof(struct entry));
-}
+static const struct segment_kind frame = {
+    .name = "weirslot",
+    .version = 2,
+    .layout = SEGMENT_LAYOUT(sizeof(struct slots_counters), sizeof(struct slots_row), sizeof(struct entry)),
+    .owner = sizeof(struct slots),
+    .head = sizeof(struct head),
+};
 
 /* Where each part begins, and the size of the whole. */
 struct offsets {
@@ -138,23 +136,18 @@ have_events(struct slots *s, uint32_t rows)
 struct slots *
 slots_create(unsigned rows, unsigned series)
 {
-    struct slots *s = calloc(1, sizeof(*s));
+    struct slots *s;
     int error;
 
+    series++;                                   /* series 0 */
+    s = segment_make(&frame, lay_out(rows, series).size);
     if (s == NULL)
         return NULL;
-    series++;                                   /* series 0 */
-    if (!have_events(s, rows) || !segment_create(&s->segment, kind_name, VERSION, lay_out(rows, series).size)) {
-        free(s->event);
-        free(s);
-        return NULL;
-    }
     find_parts(s, rows, series);
-    s->head->layout = layout();
     s->head->rows = rows;
     s->head->series = series;
     s->head->master.started = (uint64_t)time(NULL);
-    if (slots_make_eventfds(s))
+    if (have_events(s, rows) && slots_make_eventfds(s))
         return s;
     error = errno;
     slots_detach(s);
@@ -166,35 +159,27 @@ slots_create(unsigned rows, unsigned series)
 static bool
 sane(const struct head *h)
 {
-    return h->layout == layout() && h->rows >= 1 && h->rows < 1 << 20 && h->series >= 2 && h->series < 1 << 24;
+    return h->rows >= 1 && h->rows < 1 << 20 && h->series >= 2 && h->series < 1 << 24;
+}
+
+/* What it says of itself is read once. */
+static bool
+understand(void *owner, unsigned rows)
+{
+    struct slots *s = owner;
+    struct head h = *(const struct head *)s->segment.base;
+
+    (void)rows;
+    if (!sane(&h) || lay_out(h.rows, h.series).size != s->segment.size || !have_events(s, h.rows))
+        return false;
+    find_parts(s, h.rows, h.series);
+    return true;
 }
 
 struct slots *
 slots_attach(int fd)
 {
-    struct slots *s = calloc(1, sizeof(*s));
-    const struct head *h;
-
-    if (s == NULL)
-        return NULL;
-    if (!segment_attach(&s->segment, kind_name, VERSION, fd)) {
-        free(s);
-        return NULL;
-    }
-    h = s->segment.base;
-    if (s->segment.size >= sizeof(*h) && sane(h)) {
-        uint32_t rows = h->rows, series = h->series;
-
-        if (lay_out(rows, series).size == s->segment.size && have_events(s, rows)) {
-            find_parts(s, rows, series);
-            return s;
-        }
-    }
-    s->segment.fd = -1;                         /* stays the caller's */
-    segment_detach(&s->segment);
-    free(s);
-    errno = EINVAL;
-    return NULL;
+    return segment_take(&frame, fd, understand, 0);
 }
 
 int
@@ -208,13 +193,12 @@ slots_detach(struct slots *s)
 {
     uint32_t row;
 
-    for (row = 1; row <= s->rows; row++) {
+    for (row = 1; s->event != NULL && row <= s->rows; row++) {
         if (s->event[row] >= 0)
             close(s->event[row]);
     }
-    segment_detach(&s->segment);
     free(s->event);
-    free(s);
+    segment_end(s);
 }
 
 /* Waking */
