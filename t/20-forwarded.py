@@ -85,6 +85,38 @@ sites: [{{hosts: ["*"], routes: [{{redirect: {{to: "$client_ip;$scheme;$host", s
     assert ip("127.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: u") == ["127.0.0.1", "https", "t"]
 
 
+def test_who_is_unknown_is_in_no_list():
+    """What is no address in X-Forwarded-For does not make its client the proxy that wrote it."""
+    weir = start("""
+trusted_proxies: [127.0.0.1, "unix:"]
+sites:
+  - hosts: [allow]
+    allow: [127.0.0.0/8, "unix:"]
+    routes: [{respond: {body: $client_ip}}]
+  - hosts: [deny]
+    deny: [127.0.0.0/8, "unix:"]
+    routes: [{respond: {body: "$client_ip $client_port"}}]
+  - hosts: [limit]
+    rate_limit: 1/h
+    routes: [{respond: {}}]
+""")
+    def ask(host, value):
+        return weir.get("/", f"X-Forwarded-For: {value}", host=host)
+
+    bad = ["unknown", "_hidden", "fe80::1%eth0", "[10.6.6.6]", "010.6.6.6", '"10.6.6.6"', "1.2.3.4:", "1.2.3.4:x",
+           "1.2.3.4:123456", "[::1", "[::1]x", "[::1]:", "::1]", "[]", "[", ":80", "1.2.3.4:80:80", "unix"]
+    for member in bad:
+        for value in [member, f"127.0.0.1, {member}", f"127.0.0.2,{member}, 127.0.0.1"]:
+            assert ask("allow", value).status == 403, value
+            assert (r := ask("deny", value)).text == "unknown ", (value, r)
+        assert ask("deny", f"{member}, 5.5.5.5").text == "5.5.5.5 ", member
+    assert ask("allow", "5.5.5.5").status == 403 and ask("allow", "127.0.0.2").text == "127.0.0.2"
+    assert [ask("limit", v).status for v in ["unknown", "_hidden", "5.5.5.5"]] == [200, 429, 200]
+    for good, ip in [("[::ffff:9.9.9.9]:1234", "9.9.9.9"), ("[::ffff:9.9.9.9]", "9.9.9.9"), ("9.9.9.9:1", "9.9.9.9"),
+                     ("::ffff:9.9.9.9", "9.9.9.9"), ("[2001:db8::1]:65535", "2001:db8::1"), ("2001:db8::1", "2001:db8::1")]:
+        assert ask("deny", good).text == f"{ip} ", good
+
+
 def test_spellings_with_underscores_are_removed():
     origin = Origin()
     weir = proxy(origin, TRUST)

@@ -291,6 +291,9 @@ def test_trusted_proxies():
     a.says(2, "READ", "X-Forwarded-For is not believed: 2001:db8::1 is in no trusted_proxies")
     a.says(2, "READ", "X-Forwarded-Proto is not believed: 2001:db8::1 is in no trusted_proxies")
     a.says(2, "READ", "$client_ip 2001:db8::1, $scheme http").ends("route closed", "proxied to upstream plain")
+    a = ask("GET", WWW + "/closed", "-H", "X-Forwarded-For: 1.2.3.4, _hidden", "--from", "10.1.2.3")
+    a.says(2, "READ", "X-Forwarded-For: _hidden is no address: nobody knows the client")
+    a.says("- 10.0.0.0/8", "READ", "$client_ip unknown, $scheme http")
 
 
 def test_upstream():

@@ -48,26 +48,44 @@ joined(const struct request *r, enum field_id id)
     return (struct str){text, n - 2};
 }
 
-/* A member of X-Forwarded-For: an address, perhaps with a port, an IPv6 one perhaps in brackets. */
+/* ":80", or nothing. */
+static bool
+is_port(struct str s)
+{
+    if (s.n == 0)
+        return true;
+    if (s.p[0] != ':' || s.n < 2 || s.n > 6)
+        return false;
+    for (size_t i = 1; i < s.n; i++)
+        if (!isdigit((unsigned char)s.p[i]))
+            return false;
+    return true;
+}
+
+/* A member of X-Forwarded-For: an address, perhaps with a port, an IPv6 one (a mapped one too) perhaps in brackets. */
 static bool
 parse_member(struct ip *ip, struct str s)
 {
-    const char *close, *colon;
+    bool bracket = s.n > 1 && s.p[0] == '[';
+    const char *end = memchr(s.p, bracket ? ']' : ':', s.n);
+    struct str text, rest;
 
-    if (s.n > 1 && s.p[0] == '[' && (close = memchr(s.p, ']', s.n)) != NULL)
-        return ip_parse(ip, (struct str){s.p + 1, (size_t)(close - s.p) - 1}) && ip->family == AF_INET6;
-    if (ip_parse(ip, s))
+    if (!bracket && ip_parse(ip, s))
         return true;
-    colon = memchr(s.p, ':', s.n);
-    return colon != NULL && ip_parse(ip, (struct str){s.p, (size_t)(colon - s.p)});
+    if (end == NULL)
+        return false;
+    text = (struct str){s.p + bracket, (size_t)(end - s.p) - bracket};
+    rest = (struct str){end + bracket, (size_t)(s.p + s.n - end) - bracket};
+    return (memchr(text.p, ':', text.n) != NULL) == bracket && ip_parse(ip, text) && is_port(rest);
 }
 
 /*
- * The first address from the right that is no trusted proxy. A member that is no address ends the
- * search: what stands left of it was written by nobody we know.
+ * The first address from the right that is no trusted proxy. A member that is no address (`unknown` is what
+ * Squid writes, and weir for a peer on a unix socket) ends the search: what stands left of it was written by
+ * nobody we know, and the proxy that wrote it is not who asks. The client is unknown then.
  */
 static struct ip
-client_of(const struct request *r)
+client_of(struct request *r)
 {
     struct str list = joined(r, FIELD_X_FORWARDED_FOR);
     struct ip client = r->peer, ip;
@@ -80,8 +98,10 @@ client_of(const struct request *r)
         list.n = comma != NULL ? (size_t)(comma - list.p) : 0;
         if (member.n == 0)
             continue;
-        if (!parse_member(&ip, member))
-            break;
+        if (!parse_member(&ip, member)) {
+            trace(r, r->listener->line, "X-Forwarded-For: %.*s is no address: nobody knows the client", STR_ARG(member));
+            return (struct ip){.family = IP_UNKNOWN};
+        }
         client = ip;
         if (!cidr_list_has(&r->conf->trusted_proxies, &ip))
             break;

@@ -145,6 +145,10 @@ ip_format(const struct ip *ip, char *buf)
         return format_v4(ip->b, buf);
     if (ip->family == AF_INET6)
         return format_v6(ip->b, buf);
+    if (ip->family == IP_UNKNOWN) {
+        memcpy(buf, "unknown", 7);
+        return 7;
+    }
     memcpy(buf, "unix", 4);
     return 4;
 }
@@ -455,6 +459,8 @@ find_own(const struct cidr_list *l, const struct ip *ip, struct cidr *found)
 {
     const struct cidr *c;
 
+    if (ip->family == IP_UNKNOWN)
+        return false;
     if (ip->family != AF_INET && ip->family != AF_INET6) {
         *found = (struct cidr){.line = l->unix_line};
         return l->unix_peers;

@@ -14,8 +14,11 @@
 #include "worker/base/str.h"
 
 /* An IP address: IPv4 is kept as IPv4; a mapped one (::ffff:a.b.c.d) is turned into it. */
+enum { IP_UNKNOWN = 255 };
+
 struct ip {
-    uint8_t family;             /* AF_INET, AF_INET6, or 0: none (a unix socket's peer) */
+    uint8_t family;             /* AF_INET, AF_INET6, 0: none (a unix socket's peer), or IP_UNKNOWN: nobody
+                                   knows it, and it is in no list */
     uint8_t b[16];              /* network order; IPv4 in the first four, the rest zero */
 };
 
@@ -45,7 +48,7 @@ void addr_from_sockaddr(struct addr *a, const struct sockaddr *sa, socklen_t n);
 
 /* An address literal without a port, IPv6 without brackets. */
 bool ip_parse(struct ip *ip, struct str text);
-/* Into buf of at least 46 bytes; returns the length. "unix" for none. */
+/* Into buf of at least 46 bytes; returns the length. "unix" for none, "unknown". */
 size_t ip_format(const struct ip *ip, char *buf);
 bool ip_equal(const struct ip *a, const struct ip *b);
 
