@@ -187,5 +187,27 @@ sites:
         assert got == want, (target, got, want)
 
 
+def test_escaped_delimiters_that_would_choose_another_route():
+    origin = Origin()
+    weir = start(f"""
+upstreams: {{app: {{servers: ["{origin.address}"]}}}}
+sites:
+  - hosts: ["*"]
+    routes:
+      - {{match: {{path: "/a@b"}}, deny: 0.0.0.0/0, proxy: app}}
+      - {{match: {{prefix: "/v1:admin"}}, deny: 0.0.0.0/0, proxy: app}}
+      - {{match: {{prefix: "/(adm)"}}, deny: 0.0.0.0/0, proxy: app}}
+      - {{match: {{path: "/own%3Bpath"}}, proxy: app}}
+      - {{match: {{path: "/own;path"}}, deny: 0.0.0.0/0, proxy: app}}
+      - {{proxy: app}}
+""")
+    for target, want in [("/a@b", 403), ("/a%40b", 400), ("/v1%3Aadmin/x", 400), ("/v1%3aadmin", 400),
+                         ("/%28adm%29/x", 400), ("/(adm%29/x", 400), ("/x%40y", 200), ("/a%40c", 200),
+                         ("/own%3Bpath", 200), ("/own;path", 403), ("/v1%253Aadmin", 200),
+                         ("/v1%3Aadmin%2Fx", 400), ("/a%2Bb%2Cc", 200)]:
+        got = weir.get(target).status
+        assert got == want, (target, got, want)
+
+
 if __name__ == "__main__":
     run()

@@ -208,25 +208,8 @@ choose(struct request *r)
     return choose_route(r);
 }
 
-/* The canonical path with a slash for each %2F: what an origin sees that decodes before it splits. */
-static struct str
-with_slashes(struct request *r)
-{
-    struct str path = r->uri.canonical;
-    char *buf = arena_alloc(r->arena, path.n);
-    size_t n = 0;
-
-    for (size_t i = 0; i < path.n; i++) {
-        bool slash = path.n - i >= 3 && memcmp(path.p + i, "%2F", 3) == 0;
-
-        buf[n++] = slash ? '/' : path.p[i];
-        i += slash ? 2 : 0;
-    }
-    return (struct str){buf, n};
-}
-
 /*
- * Whether a path with encoded slashes is the chosen route's in both readings. Were it not, a client
+ * Whether a path that an origin may read in another way is the chosen route's in both readings. Were it not, a client
  * could choose by the spelling which route's policies a path of the origin gets. A route that names
  * the whole path, escapes and all, knows what it takes.
  */
@@ -241,7 +224,7 @@ is_unambiguous(struct request *r)
 
     if (route->match.path.p != NULL)
         return true;
-    if (uri_canonical(&uri, with_slashes(r), r->arena) != 0)
+    if (uri_canonical(&uri, uri_decoded(&r->uri, r->arena), r->arena) != 0)
         return false;
     r->uri.canonical = uri.canonical;
     r->captures = NULL;
@@ -254,16 +237,14 @@ is_unambiguous(struct request *r)
 }
 
 static int
-check_slashes(struct request *r)
+check_reading(struct request *r)
 {
-    if (!r->uri.encoded_slash)
-        return 0;
-    if (r->scope->policy.encoded_slash == ENCODED_SLASH_REJECT) {
+    if (r->uri.encoded_slash && r->scope->policy.encoded_slash == ENCODED_SLASH_REJECT) {
         trace(r, r->route->line, "refused: the path holds %%2F, and `encoded_slash` is reject");
         return 400;
     }
-    if (!is_unambiguous(r)) {
-        trace(r, r->route->line, "refused: with a slash for %%2F the path would not be this route's");
+    if ((r->uri.encoded_slash || r->uri.encoded_delimiter) && !is_unambiguous(r)) {
+        trace(r, r->route->line, "refused: with its escapes decoded the path would not be this route's");
         return 400;
     }
     return 0;
@@ -276,5 +257,5 @@ route_request(struct request *r)
 
     if (r->trace != NULL)
         route_trace(r, status);
-    return status != 0 ? status : check_slashes(r);
+    return status != 0 ? status : check_reading(r);
 }

@@ -73,6 +73,7 @@ write_segment(struct uri *u, char *to, const char **p, const char *end)
                 return NULL;
             }
             u->encoded_slash |= c == '/';
+            u->encoded_delimiter |= class[c] == PLAIN && !is_unreserved(c);
             if (is_unreserved(c))
                 *to++ = (char)c;
             else
@@ -214,7 +215,7 @@ static void
 start(struct uri *u, struct str path)
 {
     u->path = u->canonical = path;
-    u->dots = u->encoded_slash = false;
+    u->dots = u->encoded_slash = u->encoded_delimiter = false;
     u->why = NULL;
 }
 
@@ -227,6 +228,23 @@ uri_canonical(struct uri *u, struct str path, struct arena *a)
     if (plain_end(path.p, path.p + path.n) == path.p + path.n)
         return 0;
     return rewrite(u, path, a);
+}
+
+struct str
+uri_decoded(const struct uri *u, struct arena *a)
+{
+    struct str path = u->canonical;
+    char *buf = arena_alloc(a, path.n);
+    size_t n = 0;
+
+    for (size_t i = 0; i < path.n; i++) {
+        int c = path.p[i] == '%' ? hex_escaped(path.p + i, path.n - i) : -1;
+        bool decode = c > 0 && (class[c] == PLAIN || class[c] == SLASH);
+
+        buf[n++] = decode ? (char)c : path.p[i];
+        i += decode ? 2 : 0;
+    }
+    return (struct str){buf, n};
 }
 
 /* A query as sent, "?" included: visible already, and no fragment behind it (RFC 9112 3.2). */

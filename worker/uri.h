@@ -33,6 +33,7 @@ struct uri {
                                    means "*" (RFC 9112 3.2.4) */
     bool dots;                  /* the path held dot segments: upstream gets the canonical one */
     bool encoded_slash;         /* the path held %2F */
+    bool encoded_delimiter;     /* an escape of one of !$&'()*+,;=:@, which stand as they are as well */
     const char *why;            /* of what was refused: what is wrong with it */
 };
 
@@ -45,7 +46,13 @@ struct uri {
  */
 int uri_parse(struct uri *u, struct str target, struct arena *a);
 
-/* The canonical form of a path alone: 0, or 400. Sets u->path, canonical, dots, encoded_slash. */
+/* The canonical form of a path alone: 0, or 400. Sets u->path, canonical, dots, encoded_slash and _delimiter. */
 int uri_canonical(struct uri *u, struct str path, struct arena *a);
+
+/*
+ * The canonical path as an origin reads it that decodes before it looks for separators: with the slashes and
+ * delimiters that it holds escaped. It may not be canonical any more.
+ */
+struct str uri_decoded(const struct uri *u, struct arena *a);
 
 #endif
