@@ -7,9 +7,7 @@
  * (head->high at most) touches a few cache lines. A budget is, for each entry and row, two rings of
  * one-second buckets: a second and a count in one word.
  *
- * Invariants: a cell or bucket is written by its row's worker alone. Whoever holds a limit stores its own
- * cell before it loads the others', all sequentially consistent: of two that take the last place at once at
- * least one sees the other. Capacities and the key are copied out of the segment when it is mapped: whatever a
+ * Invariants: a cell or bucket is written by its row's worker alone (cells.h). Capacities and the key are copied out of the segment when it is mapped: whatever a
  * broken worker writes there, no access leaves the mapping. What is published about names: health_name.c.
  */
 #include "shm/health.h"
@@ -17,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shm/cells.h"
 #include "shm/health_parts.h"
 
 static const struct segment_kind frame = {
@@ -196,16 +195,6 @@ high(const struct health *h)
     return n < h->rows ? n : h->rows;
 }
 
-/* Before the row counts: whoever adds up after it has counted looks at it then. */
-static void
-raise_high(struct health *h, unsigned row)
-{
-    uint32_t n = __atomic_load_n(&h->head->high, __ATOMIC_RELAXED);
-
-    while (n < row && !__atomic_compare_exchange_n(&h->head->high, &n, row, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-        continue;
-}
-
 static uint32_t
 add_up(const struct health *h, const uint32_t *cells)
 {
@@ -217,34 +206,38 @@ add_up(const struct health *h, const uint32_t *cells)
     return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
 }
 
-/* Those that stepped back for each other come again at different moments. */
-static void
-rest(unsigned row, unsigned try)
-{
-    volatile unsigned n = (row % 8 + 1) * (try + 1) * 32;
+/* One that comes in. */
+struct arrival {
+    const struct health *h;
+    uint32_t *cells;
+    unsigned row;
+    uint32_t own;               /* without it */
+    uint32_t most;
+};
 
-    while (n > 0)
-        n--;
+static void
+count_in(void *with, bool one_more)
+{
+    const struct arrival *a = with;
+
+    __atomic_store_n(&a->cells[a->row], a->own + one_more, __ATOMIC_SEQ_CST);
+}
+
+static bool
+is_room(void *with, unsigned more)
+{
+    const struct arrival *a = with;
+
+    return a->most == 0 || (uint64_t)add_up(a->h, a->cells) + more <= a->most;
 }
 
 static bool
 enter(struct health *h, uint32_t *cells, unsigned row, uint32_t most)
 {
-    uint32_t own = __atomic_load_n(&cells[row], __ATOMIC_RELAXED);
-    unsigned i;
+    struct arrival a = {h, cells, row, __atomic_load_n(&cells[row], __ATOMIC_RELAXED), most};
 
-    raise_high(h, row);
-    for (i = 0; i < TRIES; i++) {
-        __atomic_store_n(&cells[row], own + 1, __ATOMIC_SEQ_CST);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (most == 0 || add_up(h, cells) <= most)
-            return true;
-        __atomic_store_n(&cells[row], own, __ATOMIC_SEQ_CST);
-        if (add_up(h, cells) >= most)
-            return false;
-        rest(row, i);
-    }
-    return false;
+    cells_raise(&h->head->high, row);
+    return cells_take(row, count_in, is_room, &a);
 }
 
 static void
@@ -445,36 +438,52 @@ health_count_request(struct health *h, unsigned upstream, unsigned row, uint64_t
 
     if (!is_upstream(h, upstream) || !is_row(h, row))
         return;
-    raise_high(h, row);
+    cells_raise(&h->head->high, row);
     ring = budget_of(h, upstream, row)->requests;
     set_count(ring, second, counted(ring, second) + 1);
+}
+
+struct retry {
+    const struct health *h;
+    unsigned upstream;
+    uint64_t *ring;
+    uint32_t second;
+    uint32_t own;               /* retries in this second, without this one */
+    unsigned percent;
+    unsigned least;
+};
+
+static void
+count_retry(void *with, bool one_more)
+{
+    const struct retry *r = with;
+
+    set_count(r->ring, r->second, r->own + one_more);
+}
+
+static bool
+is_within(void *with, unsigned more)
+{
+    const struct retry *r = with;
+    uint64_t requests, retries;
+
+    add_up_budget(r->h, r->upstream, r->second, &requests, &retries);
+    retries += more;
+    return retries <= r->least || retries * 100 <= requests * r->percent;
 }
 
 bool
 health_take_retry(struct health *h, unsigned upstream, unsigned row, uint64_t now_ms, unsigned percent, unsigned least)
 {
-    uint32_t second = (uint32_t)(now_ms / 1000), own;
-    uint64_t *ring, requests, retries;
-    unsigned i;
+    struct retry r = {.h = h, .upstream = upstream, .second = (uint32_t)(now_ms / 1000), .percent = percent,
+                      .least = least};
 
     if (!is_upstream(h, upstream) || !is_row(h, row))
         return false;
-    raise_high(h, row);
-    ring = budget_of(h, upstream, row)->retries;
-    own = counted(ring, second);
-    for (i = 0; i < TRIES; i++) {
-        set_count(ring, second, own + 1);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        add_up_budget(h, upstream, second, &requests, &retries);
-        if (retries <= least || retries * 100 <= requests * percent)
-            return true;
-        set_count(ring, second, own);
-        add_up_budget(h, upstream, second, &requests, &retries);
-        if (retries + 1 > least && (retries + 1) * 100 > requests * percent)
-            return false;
-        rest(row, i);
-    }
-    return false;
+    cells_raise(&h->head->high, row);
+    r.ring = budget_of(h, upstream, row)->retries;
+    r.own = counted(r.ring, r.second);
+    return cells_take(row, count_retry, is_within, &r);
 }
 
 /* The lease: generation << 48 | row << 32 | time; 0: nobody's */

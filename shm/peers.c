@@ -12,12 +12,12 @@
 
 #include <errno.h>
 
+#include "shm/cells.h"
 #include "shm/digest.h"
 #include "shm/segment.h"
 
 enum {
     PROBES = 64,
-    TRIES = 4,
     IPV6_NET = 8,               /* bytes of an IPv6 address that count: a /64 is one peer */
     ROWS_MOST = 1 << 20,
     CONNECTIONS_MOST = 1 << 20, /* more than a worker ever has */
@@ -259,20 +259,10 @@ add(struct peers *p, unsigned row, uint64_t peer)
         __atomic_store_n(&o->digest, peer, __ATOMIC_SEQ_CST);
     }
     __atomic_store_n(&o->count, o->count + 1, __ATOMIC_SEQ_CST);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return o;
 }
 
 /* All rows */
-
-static void
-raise_high(struct peers *p, unsigned row)
-{
-    uint32_t n = __atomic_load_n(&p->head->high, __ATOMIC_RELAXED);
-
-    while (n < row && !__atomic_compare_exchange_n(&p->head->high, &n, row, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-        continue;
-}
 
 uint32_t
 peers_count(const struct peers *p, uint64_t peer)
@@ -287,39 +277,45 @@ peers_count(const struct peers *p, uint64_t peer)
     return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
 }
 
-/* Those that stepped back for each other come again at different moments. */
-static void
-rest(unsigned row, unsigned try)
-{
-    volatile unsigned n = (row % 8 + 1) * (try + 1) * 32;
+struct arrival {
+    struct peers *p;
+    unsigned row;
+    uint64_t peer;
+    uint32_t most;
+    struct place *place;        /* NULL: there was no room to count it */
+};
 
-    while (n > 0)
-        n--;
+static void
+count_one(void *with, bool one_more)
+{
+    struct arrival *a = with;
+
+    if (one_more)
+        a->place = add(a->p, a->row, a->peer);
+    else
+        take(a->p, a->row, a->place);
+}
+
+static bool
+fits(void *with, unsigned more)
+{
+    const struct arrival *a = with;
+
+    return a->place == NULL || (uint64_t)peers_count(a->p, a->peer) + more <= a->most;
 }
 
 bool
 peers_enter(struct peers *p, unsigned row, uint64_t peer, uint32_t most, bool *counted)
 {
-    struct place *o;
-    unsigned i;
+    struct arrival a = {.p = p, .row = row, .peer = peer, .most = most};
+    bool enters = true;
 
-    *counted = false;
-    if (!is_row(p, row))
-        return true;
-    raise_high(p, row);
-    for (i = 0; i < TRIES; i++) {
-        o = add(p, row, peer);
-        if (o == NULL)
-            return true;
-        *counted = peers_count(p, peer) <= most;
-        if (*counted)
-            return true;
-        take(p, row, o);
-        if (peers_count(p, peer) >= most)
-            return false;
-        rest(row, i);
+    if (is_row(p, row)) {
+        cells_raise(&p->head->high, row);
+        enters = cells_take(row, count_one, fits, &a);
     }
-    return false;
+    *counted = enters && a.place != NULL;
+    return enters;
 }
 
 void

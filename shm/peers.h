@@ -1,6 +1,6 @@
 /*
  * Peers: how many connections each client address has, over all workers. Each row of the slots has a
- * table of its own, written by its worker alone; a limit is held as in health.h: count yourself, add
+ * table of its own, written by its worker alone; a limit is held as cells.h says: count yourself, add
  * all rows up, step back if that is too much. When a worker dies its table goes with its row.
  *
  * Made by the first master, inherited over fork and exec.
