@@ -17,9 +17,16 @@ edit(struct request *r, const void *conf)
     return edits_apply(conf, r, &r->response.fields, "response_headers");
 }
 
+static int
+edit_interim(struct request *r, const void *conf)
+{
+    edits_apply_interim(conf, r, &r->response.fields, "response_headers");
+    return HOOK_NEXT;
+}
+
 const struct module response_headers_module = {
     .key = {.name = "response_headers", .type = KEY_EDITS, .def = "", .levels = KEY_POLICY, .refuse = refuse,
             .help = "fields of the response to the client by name"},
     .conf_size = sizeof(struct edits),
-    .hook = {[PHASE_EDIT] = edit},
+    .hook = {[PHASE_INTERIM] = edit_interim, [PHASE_EDIT] = edit},
 };

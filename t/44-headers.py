@@ -90,6 +90,24 @@ def test_weirs_own_answers_have_them_too():
         assert "content-type" not in r.names and len(r.body) == int(r.get("Content-Length")), r.raw
 
 
+def test_interim_responses():
+    # nothing is added to them: Early Hints are few
+    hints = (b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Secret: 1\r\nServer: s/1\r\nx-secret: 2\r\n"
+             b"Set-Cookie: a=1\r\nX-Many: one\r\nX-Set: theirs\r\nX-Bad: 1\r\n\r\n")
+    origin = Origin(hints + hints + answer("X-Secret: 1", "X-Set: theirs", "X-Many: one"))
+    weir = behind(origin, "response_headers: {X-Secret: ~, server: ~, X-Set: own, X-New: own, X-Many: {add: two}, "
+                          "X-Deft: {default: d}, X-Bad: $http_x_none}")
+    c = weir.connect()
+    c.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+    for _ in range(2):
+        r = c.response()
+        assert r.status == 103 and sorted(r.fields) == [
+            ("Link", "</a.css>; rel=preload"), ("Set-Cookie", "a=1"), ("X-Many", "one"), ("X-Set", "own")], r.raw
+    r = c.response()
+    assert r.status == 200 and "x-secret" not in r.names and r.get("X-Set") == r.get("X-New") == "own", r.raw
+    assert r.all("X-Many") == ["one", "two"] and r.get("X-Deft") == "d", r.raw
+
+
 def test_inheritance():
     origin = Origin()
     weir = behind(origin, "response_headers: {A: ~, c: route, D: {add: route}}",

@@ -159,3 +159,21 @@ edits_apply(const struct edits *edits, struct request *r, struct fields *f, cons
             status = 500;
     return status;
 }
+
+void
+edits_apply_interim(const struct edits *edits, struct request *r, struct fields *f, const char *what)
+{
+    for (size_t i = 0; i < edits->n; i++) {
+        const struct edit *e = &edits->v[i];
+        struct str value;
+
+        if ((e->kind != EDIT_REMOVE && e->kind != EDIT_SET) || fields_find(f, e->name) == NULL)
+            continue;
+        fields_remove(f, e->name);
+        if (e->kind == EDIT_REMOVE)
+            continue;
+        value = str_trim(template_expand(e->value, r));
+        if (is_good(e, r, value))
+            put(e, r, f, value, what);
+    }
+}

@@ -30,4 +30,10 @@ void edits_drop_disguises(const struct edits *edits, struct request *r, const ch
  */
 int edits_apply(const struct edits *edits, struct request *r, struct fields *f, const char *what);
 
+/*
+ * Worker: what holds for an interim response (1xx): what is removed is not in it, and what is set has that value, where
+ * it is in it at all; nothing is added. A value that no field may have takes its field out.
+ */
+void edits_apply_interim(const struct edits *edits, struct request *r, struct fields *f, const char *what);
+
 #endif

@@ -22,6 +22,7 @@ enum phase {
     PHASE_GUARD,
     PHASE_LOOKUP,
     PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream; never HOOK_WAIT */
+    PHASE_INTERIM,              /* for each 1xx of an origin, whose fields r->response has; only HOOK_NEXT */
     PHASE_EDIT,
     PHASE_LOG,
     PHASES,

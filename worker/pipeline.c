@@ -205,8 +205,11 @@ pipeline_response(struct request *r)
 void
 pipeline_interim(struct request *r, int status)
 {
-    if (!r->started && r->minor > 0)
-        r->front->interim(r, status);
+    if (r->started || r->minor == 0)
+        return;
+    check(r->hook == 0);
+    walk(r, PHASE_INTERIM);
+    r->front->interim(r, status);
 }
 
 void
