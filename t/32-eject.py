@@ -88,7 +88,8 @@ def test_never_the_last_one_nor_more_than_max_ejected():
     weir = start(text([bad], "eject: {failures: 1}"))
     for _ in range(5):
         assert weir.get().status == 502
-    assert refused(weir, bad, 5) and "ejected" not in weir.errors()
+    assert refused(weir, bad, 5) and "ejected for" not in weir.errors()
+    assert weir.errors().count("failures in a row, but it stays: it is the last one up") == 1
     # told once, and then once a minute
     assert weir.errors().count("cannot connect") == 1
 

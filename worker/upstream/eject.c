@@ -12,6 +12,7 @@
 #include "worker/count.h"
 
 #define LONGEST_MS (5 * 60 * 1000)
+#define AGAIN_MS 60000
 
 #define LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -70,6 +71,16 @@ is_bearable(const struct endpoint *e, uint64_t now)
 }
 
 static void
+spare(struct endpoint *e, uint32_t failures)
+{
+    unsigned long more;
+
+    if (log_due(&e->spared, clock_ms(), AGAIN_MS, &more))
+        log_warning("upstream %.*s, server %.*s: %u failures in a row, but it stays: it is the last one up, or more than "
+                    "max_ejected would be out", STR_ARG(e->group->conf->name), STR_ARG(e->text), failures);
+}
+
+static void
 eject(struct endpoint *e, struct health_server *h, const char *what, uint32_t failures)
 {
     const struct ejection *conf = &e->group->conf->eject;
@@ -83,6 +94,7 @@ eject(struct endpoint *e, struct health_server *h, const char *what, uint32_t fa
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!is_bearable(e, now)) {
         __atomic_compare_exchange_n(&h->ejected_until_ms, &end, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+        spare(e, failures);
         return;
     }
     STORE(&h->failures, 0);

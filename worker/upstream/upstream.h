@@ -28,6 +28,7 @@ struct endpoint {
     bool gone;                  /* the name has this address no more: no new requests */
     unsigned held;              /* connections and checks that point to it */
     struct log_pace trouble[SLOTS_ERRORS];      /* when each kind of it is told again */
+    struct log_pace spared;     /* and that it fails but is not ejected */
     struct origin *newest, *oldest;     /* idle connections (h1/origin_conn.c) */
     int64_t idle;
 };
