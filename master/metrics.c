@@ -229,11 +229,7 @@ struct bill {                   /* of health: of one server */
 static bool
 is_up(const struct upstream *u, const struct health_server *h, uint64_t now)
 {
-    if (h == NULL)
-        return true;
-    if (u->health.interval > 0 && __atomic_load_n(&h->check, __ATOMIC_RELAXED) == HEALTH_DOWN)
-        return false;
-    return u->eject.failures == 0 || __atomic_load_n(&h->ejected_until_ms, __ATOMIC_RELAXED) <= now;
+    return h == NULL || health_is_up(h, u->health.interval > 0, u->eject.failures > 0, now);
 }
 
 static void

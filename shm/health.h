@@ -61,6 +61,17 @@ struct health_server {
  */
 unsigned health_find(struct health *h, const void *upstream, size_t n, const void *address, size_t m, uint64_t now_ms);
 struct health_server *health_server(struct health *h, unsigned server);
+/*
+ * Whether it gets requests, as far as is known: `checked` and `ejects` say whether its upstream has active checks,
+ * and ejects servers, now; what was found while it did so counts no longer where it does not.
+ */
+static inline bool
+health_is_up(const struct health_server *s, bool checked, bool ejects, uint64_t now_ms)
+{
+    if (checked && __atomic_load_n(&s->check, __ATOMIC_RELAXED) == HEALTH_DOWN)
+        return false;
+    return !ejects || __atomic_load_n(&s->ejected_until_ms, __ATOMIC_RELAXED) <= now_ms;
+}
 /* Says that the entry is in use: everybody who holds its number, once a minute at least. */
 void health_stamp(struct health *h, unsigned server, uint64_t now_ms);
 

@@ -121,17 +121,16 @@ end_ejection(const struct endpoint *e, struct health_server *h, uint64_t until, 
 bool
 endpoint_is_up(const struct endpoint *e, uint64_t now_ms)
 {
+    const struct upstream *u = e->group->conf;
     struct health_server *h = endpoint_health(e);
     uint64_t until;
 
     if (h == NULL)
         return true;
-    if (__atomic_load_n(&h->check, __ATOMIC_RELAXED) == HEALTH_DOWN && e->group->conf->health.interval > 0)
+    if (!health_is_up(h, u->health.interval > 0, u->eject.failures > 0, now_ms))
         return false;
     until = __atomic_load_n(&h->ejected_until_ms, __ATOMIC_RELAXED);
-    if (until > now_ms)
-        return e->group->conf->eject.failures == 0;
-    if (until != 0)
+    if (until != 0 && until <= now_ms)
         end_ejection(e, h, until, now_ms);
     return true;
 }
