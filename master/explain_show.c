@@ -45,14 +45,6 @@ show_server(struct request *r, const struct server *s)
     trace(r, s->line, "  server %.*s%s", STR_ARG(text), s->backup ? ", a backup" : "");
 }
 
-static const char *
-balance_word(int balance)
-{
-    static const char *const words[] = {"round_robin", "least_conn", "random_two", "ip_hash", "hash"};
-
-    return words[balance];
-}
-
 static void
 show_health(struct request *r, const struct upstream *u)
 {
@@ -77,15 +69,15 @@ show_health(struct request *r, const struct upstream *u)
 static void
 show_retry(struct request *r, const struct upstream *u)
 {
-    static const char *const words[] = {"connect", "reset", "timeout", "502", "503", "504"};
     unsigned on = u->retry.on;
     struct str text = STR_NONE;
 
     if (!method_idempotent(r->method))
         on &= RETRY_CONNECT;
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+    for (size_t i = 0; keys_retry_on[i] != NULL; i++)
         if (on >> i & 1)
-            text = arena_printf(r->arena, "%.*s%s%s", STR_ARG(text), text.n > 0 ? ", " : "", words[i]);
+            text = arena_printf(r->arena, "%.*s%s%s", STR_ARG(text), text.n > 0 ? ", " : "",
+                                keys_retry_on[i]);
     if (u->retry.attempts == 0 || on == 0)
         trace(r, u->line, "  retry: none");
     else
@@ -100,7 +92,7 @@ show_upstream(struct request *r)
     const struct upstream *u = r->upstream;
     struct str key = u->hash_key != NULL ? template_expand(u->hash_key, r) : STR_NONE;
 
-    trace(r, u->line, "upstream %.*s: %s over %zu server%s", STR_ARG(u->name), balance_word(u->balance),
+    trace(r, u->line, "upstream %.*s: %s over %zu server%s", STR_ARG(u->name), keys_balance[u->balance],
           u->server_count, u->server_count == 1 ? "" : "s");
     if (u->hash_key != NULL)
         trace(r, u->line, "  hash_key: `%.*s`", STR_ARG(key));

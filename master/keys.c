@@ -115,7 +115,8 @@ static const struct key checks[] = {
     {.name = "fall", .type = KEY_INT, .offset = offsetof(struct checks, fall), .def = "3",
      .help = "bad checks in a row until it is down", .min = 1, .max = 1000},
     {.name = "expect", .type = KEY_CUSTOM, .offset = offsetof(struct checks, expect), .def = "200-399",
-     .help = "the status of a good check", .custom = load_expect, WANTS("a status or a range as 200-399, or a list of them")},
+     .help = "the status of a good check", .custom = load_expect,
+     WANTS("a status or a range as 200-399, or a list of them")},
     {0},
 };
 
@@ -131,6 +132,8 @@ static const struct key ejection[] = {
     {0},
 };
 
+const char *const keys_retry_on[] = {"connect", "reset", "timeout", "502", "503", "504", NULL};
+
 static const struct key retries[] = {
     {.name = "attempts", .type = KEY_INT, .offset = offsetof(struct retries, attempts), .def = "1",
      .help = "on top of the first; 0: none", .max = RETRIES_MOST},
@@ -142,12 +145,13 @@ static const struct key retries[] = {
     {0},
 };
 
+const char *const keys_balance[] = {"round_robin", "least_conn", "random_two", "ip_hash", "hash", NULL};
+
 static const struct key upstream[] = {
     {.name = "servers", .type = KEY_LIST, .offset = offsetof(struct upstream, servers), .help = "who answers",
      .keys = server, .size = sizeof(struct server), .line = offsetof(struct server, line) + 1},
     {.name = "balance", .type = KEY_CHOICE, .offset = offsetof(struct upstream, balance), .def = "round_robin",
-     .help = "which server gets a request",
-     .words = (const char *const[]){"round_robin", "least_conn", "random_two", "ip_hash", "hash", NULL}},
+     .help = "which server gets a request", .words = keys_balance},
     {.name = "hash_key", .type = KEY_TEMPLATE, .offset = offsetof(struct upstream, hash_key), .def = "",
      .help = "by what hash chooses"},
     {.name = "hash_balance", .type = KEY_CUSTOM, .offset = offsetof(struct upstream, hash_balance), .def = "off",

@@ -12,6 +12,10 @@ extern const struct key keys_policy[];      /* struct policy: at the top, in sit
 extern const struct key keys_site[];        /* struct site */
 extern const struct key keys_route[];       /* struct route */
 
+/* What is written for one of enum BALANCE_, and for each bit of enum retry_on; NULL at the end. */
+extern const char *const keys_balance[];
+extern const char *const keys_retry_on[];
+
 /* What a key wants, in words that finish "`key` wants ..., not this". */
 struct str keys_wants(const struct key *k, struct arena *a);
 

@@ -84,14 +84,6 @@ load_expect(struct loader *l, const struct key *k, const struct node *n, void *a
 int
 load_retry_on(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
-    static const struct {
-        struct str word;
-        enum retry_on on;
-    } words[] = {
-        {{"connect", 7}, RETRY_CONNECT}, {{"reset", 5}, RETRY_RESET}, {{"timeout", 7}, RETRY_TIMEOUT},
-        {{"502", 3}, RETRY_502},         {{"503", 3}, RETRY_503},     {{"504", 3}, RETRY_504},
-    };
-    const size_t count = sizeof(words) / sizeof(words[0]);
     struct str_list list;
     unsigned on = 0;
 
@@ -100,10 +92,10 @@ load_retry_on(struct loader *l, const struct key *k, const struct node *n, void 
     for (size_t i = 0; i < list.n; i++) {
         size_t j = 0;
 
-        while (j < count && !str_eq(words[j].word, list.v[i]))
+        while (keys_retry_on[j] != NULL && !str_eq(str_of(keys_retry_on[j]), list.v[i]))
             j++;
-        if (j < count)
-            on |= words[j].on;
+        if (keys_retry_on[j] != NULL)
+            on |= 1u << j;
         else if (list.v[i].n > 0)
             load_wrong(l, k, yaml_item(n, i));
     }
