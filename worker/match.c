@@ -1,15 +1,13 @@
 /*
  * It alone knows how each condition is weighed. The path's regex comes last, so that captures are
- * written by the match that decides. Nothing is allocated but the captures, once a request: a
- * parameter that meets a regex is decoded into one buffer of the process, as long as the longest
- * subject that a regex takes.
+ * written by the match that decides. In the request's arena stand the captures alone, once a request; the
+ * index of its parameters and cookies, which may be many times as long as they are, has an arena that
+ * goes as soon as the route is chosen.
  */
 #include "worker/match.h"
 
-#include "worker/param.h"
+#include "worker/param_index.h"
 #include "worker/request.h"
-
-#define SUBJECT_MOST (8 * 1024)     /* of regexes (regex.h) */
 
 static bool
 under(struct str prefix, struct str path)
@@ -36,20 +34,6 @@ weigh(const struct condition *c, struct request *r, struct str value)
     return str_eq(c->value, value) ? REGEX_YES : REGEX_NO;
 }
 
-static enum regex_result
-weigh_encoded(const struct condition *c, struct request *r, struct str value)
-{
-    static char decoded[SUBJECT_MOST];
-    size_t n;
-
-    if (c->regex == NULL)
-        return param_is(value, c->value) ? REGEX_YES : REGEX_NO;
-    n = param_decode(value, decoded, sizeof(decoded));
-    if (n > sizeof(decoded))
-        return REGEX_LIMIT;
-    return regex_match_within(&r->regex, c->regex, (struct str){decoded, n}, NULL);
-}
-
 /* Each line is a value: a line that is added can make a condition hold, never keep one from it. */
 static enum regex_result
 match_header(const struct condition *c, struct request *r, bool *absent)
@@ -71,44 +55,60 @@ match_header(const struct condition *c, struct request *r, bool *absent)
     return REGEX_NO;
 }
 
+static struct match_index *
+get_index(struct request *r)
+{
+    struct arena *a;
+
+    if (r->index == NULL) {
+        a = arena_new();
+        r->index = arena_zalloc(a, sizeof(*r->index));
+        r->index->arena = a;
+    }
+    return r->index;
+}
+
+void
+match_end(struct request *r)
+{
+    if (r->index != NULL)
+        arena_free(r->index->arena);
+    r->index = NULL;
+}
+
+static enum regex_result
+match_indexed(const struct condition *c, struct request *r, struct param_index *x, bool *absent)
+{
+    enum regex_result result = REGEX_NO;
+    const struct param_entry *e;
+
+    if (c->regex == NULL && param_index_has(x, c->name, c->value))
+        return REGEX_YES;
+    e = param_index_first(x, c->name);
+    *absent = e == NULL;
+    for (; c->regex != NULL && e != NULL && result == REGEX_NO; e = param_index_next(x, e))
+        result = weigh(c, r, e->value);
+    return result;
+}
+
 static enum regex_result
 match_query(const struct condition *c, struct request *r, bool *absent)
 {
-    struct str rest = param_query(r->uri.query);
-    enum regex_result result;
-    struct param p;
+    struct match_index *index = get_index(r);
 
-    *absent = true;
-    while (param_next(&rest, &p)) {
-        if (!param_is(p.name, c->name))
-            continue;
-        *absent = false;
-        if ((result = weigh_encoded(c, r, p.value)) != REGEX_NO)
-            return result;
-    }
-    return REGEX_NO;
+    if (index->query == NULL)
+        index->query = param_index_query(r->uri.query, index->arena);
+    return match_indexed(c, r, index->query, absent);
 }
 
 static enum regex_result
 match_cookie(const struct condition *c, struct request *r, bool *absent)
 {
-    const struct fields *f = &r->request.fields;
-    enum regex_result result;
-    struct param p;
+    struct match_index *index = get_index(r);
 
-    *absent = true;
-    for (size_t i = 0; (f->seen >> FIELD_COOKIE & 1) != 0 && i < f->n; i++) {
-        struct str rest = f->v[i].value;
-
-        while (f->v[i].id == FIELD_COOKIE && !f->v[i].gone && param_next_cookie(&rest, &p)) {
-            if (!str_eq(p.name, c->name))
-                continue;
-            *absent = false;
-            if ((result = weigh(c, r, p.value)) != REGEX_NO)
-                return result;
-        }
-    }
-    return REGEX_NO;
+    if (index->cookies == NULL)
+        index->cookies = param_index_cookies(&r->request.fields, index->arena);
+    return match_indexed(c, r, index->cookies, absent);
 }
 
 typedef enum regex_result weigher(const struct condition *c, struct request *r, bool *absent);

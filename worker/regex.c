@@ -27,6 +27,7 @@
 #define JIT_STACK (1024 * 1024)
 #define CALLOUT "(?C)"
 #define FREE 2048               /* bytes of a budget that no clock is asked for */
+#define CALL 8                  /* of those for a match, though it may look at none */
 #define HALF_NS 25000000        /* of a budget, by either clock */
 
 struct regex {
@@ -248,7 +249,8 @@ run(struct regex_budget *b, const struct regex *re, struct str subject)
 
     matching.budget = b;
     matching.subject = subject.n;
-    matching.begun = 0;
+    b->looked += CALL;
+    matching.begun = b->looked > FREE ? now_for(b) : 0;
     n = pcre2_match(re->code, (PCRE2_SPTR)subject.p, subject.n, 0, 0, matching.data, matching.context);
     if (matching.begun != 0)
         spend(b);

@@ -21,6 +21,7 @@
 
 struct endpoint;
 struct front;
+struct match_index;
 struct source;
 struct trace;
 struct worker;
@@ -83,6 +84,7 @@ struct request {
     const struct site *site;    /* NULL: none */
     const struct route *route;
     struct captures *captures;  /* of the route's regex */
+    struct match_index *index;  /* while its route is chosen (match.h) */
     struct regex_budget regex;  /* what matching for it has used up, however often its path begins anew */
     struct fields forward;      /* the fields that go upstream (FETCH) */
     struct str path;            /* what goes upstream as path; p NULL: as weir.yaml says of the target */

@@ -257,5 +257,8 @@ route_request(struct request *r)
 
     if (r->trace != NULL)
         route_trace(r, status);
-    return status != 0 ? status : check_reading(r);
+    if (status == 0)
+        status = check_reading(r);
+    match_end(r);
+    return status;
 }

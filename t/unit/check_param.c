@@ -5,6 +5,7 @@
 
 #include "t/unit/unit.h"
 #include "worker/param.h"
+#include "worker/param_index.h"
 
 static void
 same(struct str got, const char *want)
@@ -91,6 +92,67 @@ START_TEST(no_more_is_written_than_there_is_room)
 }
 END_TEST
 
+static void
+ck_values(struct param_index *x, const char *name, const char *const *values)
+{
+    const struct param_entry *e = param_index_first(x, str_of(name));
+
+    for (; *values != NULL; values++, e = param_index_next(x, e)) {
+        ck_assert_ptr_nonnull(e);
+        same(e->name, name);
+        same(e->value, *values);
+        ck_assert(param_index_has(x, str_of(name), str_of(*values)));
+    }
+    ck_assert_ptr_null(e);
+}
+
+#define CK_VALUES(x, name, ...) ck_values(x, name, (const char *const[]){__VA_ARGS__, NULL})
+
+START_TEST(a_query_indexed)
+{
+    struct arena *a = arena_new();
+    struct param_index *x = param_index_query(STR("?a=1&b&a=%32+%2&=x&%61=3&a=1&A=4&a&c%3D=d=e"), a);
+
+    CK_VALUES(x, "a", "1", "2 %2", "3", "1", "");
+    CK_VALUES(x, "A", "4");
+    CK_VALUES(x, "b", "");
+    CK_VALUES(x, "", "x");
+    CK_VALUES(x, "c=", "d=e");
+    ck_values(x, "c", (const char *const[]){NULL});
+    ck_assert(!param_index_has(x, STR("a"), STR("4")));
+    ck_assert(!param_index_has(x, STR("a1"), STR("")));
+    ck_assert(!param_index_has(x, STR("c"), STR("d=e")));
+    for (int i = 0; i < 2; i++) {
+        x = param_index_query(i == 0 ? STR("?") : STR_NONE, a);
+        ck_assert_ptr_null(param_index_first(x, STR("")));
+        ck_assert(!param_index_has(x, STR(""), STR("")));
+    }
+    arena_free(a);
+}
+END_TEST
+
+START_TEST(cookies_indexed)
+{
+    struct arena *a = arena_new();
+    struct fields f;
+    struct param_index *x;
+
+    fields_init(&f, a);
+    fields_add(&f, STR("Cookie"), STR("a=1; b = 2 ;a=%31"));
+    fields_add(&f, STR("X"), STR("a=2"));
+    fields_add(&f, STR("cookie"), STR("a=3"));
+    fields_add(&f, STR("COOKIE"), STR(";a;A=5;"));
+    f.v[2].gone = true;
+    x = param_index_cookies(&f, a);
+    CK_VALUES(x, "a", "1", "%31", "");
+    CK_VALUES(x, "b", "2");
+    CK_VALUES(x, "A", "5");
+    ck_assert(!param_index_has(x, STR("a"), STR("3")));
+    ck_assert(!param_index_has(x, STR("a"), STR("2")));
+    arena_free(a);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -102,5 +164,7 @@ main(void)
     tcase_add_test(tc, cookies);
     tcase_add_loop_test(tc, decoded, 0, sizeof(pairs) / sizeof(pairs[0]));
     tcase_add_test(tc, no_more_is_written_than_there_is_room);
+    tcase_add_test(tc, a_query_indexed);
+    tcase_add_test(tc, cookies_indexed);
     return unit_run(s);
 }

@@ -6,6 +6,7 @@
 
 #include "t/unit/unit.h"
 #include "worker/match.h"
+#include "worker/param_index.h"
 #include "worker/paths.h"
 #include "worker/request.h"
 #include "worker/route.h"
@@ -273,6 +274,7 @@ routed(const char *path)
     if (status != 0)
         return status;
     ck_assert_ptr_eq(r.scope, &r.route->scope);
+    ck_assert_ptr_null(r.index);
     return (int)(r.route - routes);
 }
 
@@ -469,6 +471,57 @@ START_TEST(cookies_are_conditions)
     ck_assert_int_eq(routed("/"), 1);
     field("Cookie", "plan=gold");
     ck_assert_int_eq(routed("/"), 0);
+}
+END_TEST
+
+/* n pairs of one name or of many, each with another value. */
+static struct str
+pairs(size_t n, bool one_name, const char *separator)
+{
+    char *p = arena_alloc(arena, 32 * n), *at = p;
+
+    for (size_t i = 0; i < n; i++)
+        at += sprintf(at, "%s%s%zu=v%zu", i > 0 ? separator : "?", one_name ? "name" : "n", one_name ? 0 : i, i);
+    return (struct str){p, (size_t)(at - p)};
+}
+
+/* What 500 routes look at, each with a condition that the request does not meet. */
+static size_t
+cost_of_conditions(bool cookies, bool regexes, size_t n, bool one_name)
+{
+    struct str sent = pairs(n, one_name, cookies ? "; " : "&");
+    size_t cost;
+
+    start_routes();
+    if (cookies)
+        fields_add(&r.request.fields, STR("Cookie"), sent);
+    else
+        r.uri.query = sent;
+    for (int i = 0; i < 500; i++) {
+        struct match m = {0};
+
+        condition(cookies ? &m.cookies : &m.query, arena_cstr(arena, arena_printf(arena, "name%d", i)),
+                  regexes ? "~^w" : "w");
+        ck_assert_int_eq(match_request(&m, &r, NULL), REGEX_NO);
+    }
+    cost = param_index_cost(cookies ? r.index->cookies : r.index->query);
+    match_end(&r);
+    ck_assert_ptr_null(r.index);
+    return cost;
+}
+
+START_TEST(conditions_cost_no_more_with_thousands_of_pairs)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        size_t few = cost_of_conditions(kind & 1, kind & 2, 10, false);
+        size_t many = cost_of_conditions(kind & 1, kind & 2, 5000, false);
+
+        /* chains are one long on average, whatever stands in them; each of the 500 looks at two */
+        ck_assert_msg(few < 3000 && many < 3000, "%zu, %zu steps", few, many);
+        /* all are values of one name: an exact condition looks up its own; a regex weighs each, once */
+        many = cost_of_conditions(kind & 1, kind & 2, 5000, true);
+        ck_assert_msg(many < 5000 + 25000 + 3000, "%zu steps", many);
+    }
 }
 END_TEST
 
@@ -763,6 +816,7 @@ main(void)
     tcase_add_test(tc, headers_are_conditions);
     tcase_add_test(tc, parameters_are_conditions);
     tcase_add_test(tc, cookies_are_conditions);
+    tcase_add_test(tc, conditions_cost_no_more_with_thousands_of_pairs);
     tcase_add_test(tc, conditions_add_up);
     tcase_add_test(tc, a_condition_over_its_limit_is_ours);
     tcase_add_test(tc, kinds_mixed_keep_their_order);
