@@ -153,7 +153,7 @@ static const struct key upstream[] = {
     {.name = "balance", .type = KEY_CHOICE, .offset = offsetof(struct upstream, balance), .def = "round_robin",
      .help = "which server gets a request", .words = keys_balance},
     {.name = "hash_key", .type = KEY_TEMPLATE, .offset = offsetof(struct upstream, hash_key), .def = "",
-     .help = "by what hash chooses"},
+     .help = "by what hash chooses", .early = true, .varies = true},
     {.name = "hash_balance", .type = KEY_CUSTOM, .offset = offsetof(struct upstream, hash_balance), .def = "off",
      .help = "the most requests at once of a server, as a multiple of the mean, before ip_hash and hash go on to "
              "the next", .custom = load_hash_balance, WANTS("a number from 1 to 100 as 1.25, or off")},

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "master/load_hint.h"
 #include "master/loader.h"
 #include "worker/route.h"
 
@@ -102,11 +103,14 @@ load_wrong(struct loader *l, const struct key *k, const struct node *n)
 {
     struct str wants = keys_wants(k, l->scratch), text = load_show(l, n->text);
     const char *kind = n->kind == NODE_LIST ? "a list" : n->kind == NODE_MAP ? "a mapping" : "nothing";
+    const char *off = !k->off && k->type == KEY_SECTION && hint_off(k) ? ", or off" : "";
+    struct str hint = hint_mapping(l, k, n);
 
     if (n->kind == NODE_SCALAR)
-        load_error(l, n, "`%s` wants %.*s, not `%.*s`", k->name, STR_ARG(wants), STR_ARG(text));
+        load_error(l, n, "`%s` wants %.*s%s, not `%.*s`%.*s", k->name, STR_ARG(wants), off, STR_ARG(text),
+                   STR_ARG(hint));
     else
-        load_error(l, n, "`%s` wants %.*s, not %s", k->name, STR_ARG(wants), kind);
+        load_error(l, n, "`%s` wants %.*s%s, not %s", k->name, STR_ARG(wants), off, kind);
 }
 
 size_t
@@ -211,7 +215,7 @@ reject(struct loader *l, const struct key *keys, const struct node *map, const b
         suggest_init(&s, map->keys[i]->text);
         for (const struct key *k = keys; k->name != NULL; k++)
             suggest_try(&s, str_of(k->name));
-        hint = suggest_text(&s, l->scratch);
+        hint = hint_key(l, map->keys[i]->text, &s);
         load_error(l, map->keys[i], "unknown key `%.*s`%.*s", STR_ARG(name), STR_ARG(hint));
     }
 }
@@ -362,11 +366,11 @@ report(struct loader *l, struct findings *f)
             .text = arena_printf(f->arena, "%.*s: there is more than these %d", STR_ARG(file), REMARKS_MOST)};
 }
 
-struct conf *
-load_text(const char *name, struct str text, struct findings *findings)
+static struct conf *
+load(const char *name, struct str text, struct findings *findings, bool users)
 {
     struct arena *arena = arena_new();
-    struct loader l = {.arena = arena, .scratch = arena_new()};
+    struct loader l = {.arena = arena, .scratch = arena_new(), .users = users};
     struct yaml yaml;
 
     l.conf = arena_zalloc(arena, sizeof(*l.conf));
@@ -383,6 +387,12 @@ load_text(const char *name, struct str text, struct findings *findings)
         return l.conf;
     arena_free(arena);
     return NULL;
+}
+
+struct conf *
+load_text(const char *name, struct str text, struct findings *findings)
+{
+    return load(name, text, findings, false);
 }
 
 /* The whole of it, one byte more than it may have at most; -1 with errno. */
@@ -425,7 +435,7 @@ load_file(const char *path, struct findings *findings)
         conf = fail_file(path, findings);
     close(fd);
     if (n >= 0)
-        conf = load_text(path, (struct str){text, (size_t)n}, findings);
+        conf = load(path, (struct str){text, (size_t)n}, findings, true);
     free(text);
     return conf;
 }

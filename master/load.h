@@ -25,7 +25,7 @@ struct findings {
 };
 
 /*
- * Reads and checks a file (or text that stands for one, called `name` in messages): the config in
+ * Reads and checks a file, its `user` included where one is root (or text that stands for one, called `name` in messages): the config in
  * an arena of its own, or NULL where findings->errors is not 0. Warnings come with a config too. Series and
  * descriptors are not in it yet: they are the caller's. Findings live in findings->arena, which the caller made.
  */

@@ -32,6 +32,8 @@ want_path(struct loader *l, const struct key *k, const struct node *n)
         load_error(l, n, "`%s` wants a canonical path: `%.*s`, not `%.*s`", k->name, STR_ARG(canonical),
                    STR_ARG(text));
     } else {
+        if (memchr(n->text.p, '*', n->text.n) != NULL)
+            load_warning(l, n, "`%s`: a `*` stands for itself there, not for any text", k->name);
         return arena_copy(l->arena, n->text);
     }
     return STR_NONE;

@@ -6,6 +6,7 @@
  * A module's struct is kept twice: raw, as it was written, for inner levels to start from, and made
  * ready, for requests. So `ready` never meets its own work.
  */
+#include "master/load_hint.h"
 #include "master/loader.h"
 
 static size_t
@@ -280,7 +281,7 @@ reject(struct loader *l, const struct key *own, const struct node *key, unsigned
     for (size_t i = 0; modules[i] != NULL; i++)
         if (modules[i]->key.levels & level)
             suggest_try(&s, str_of(modules[i]->key.name));
-    hint = suggest_text(&s, l->scratch);
+    hint = hint_key(l, key->text, &s);
     load_error(l, key, "unknown key `%.*s`%.*s", STR_ARG(name), STR_ARG(hint));
 }
 

@@ -83,6 +83,7 @@ load_proxy(struct loader *l, const struct key *k, const struct node *n, void *at
     struct str hint, name = load_show(l, n->text);
     struct upstream *u;
     struct suggest s;
+    struct ip ip;
 
     if (n->kind != NODE_SCALAR) {
         load_wrong(l, k, n);
@@ -96,6 +97,8 @@ load_proxy(struct loader *l, const struct key *k, const struct node *n, void *at
     for (size_t i = 0; i < l->conf->upstream_count; i++)
         suggest_try(&s, l->conf->upstreams[i].name);
     hint = suggest_text(&s, l->scratch);
+    if (memchr(n->text.p, ':', n->text.n) != NULL || ip_parse(&ip, n->text))
+        hint = STR("; servers stand in `upstreams`, and `proxy` names one of those");
     load_error(l, n, "no upstream has the name `%.*s`%.*s", STR_ARG(name), STR_ARG(hint));
     return -1;
 }

@@ -159,16 +159,19 @@ load_resolver(struct loader *l, const struct key *k, const struct node *n, void 
     return 0;
 }
 
-/* Balance and what belongs to one kind of it. */
+/* Balance and what belongs to one kind of it; what was read wrong has been told, and is no ground for more. */
 static void
 check_balance(struct loader *l, const struct upstream *u, const struct node *n)
 {
     bool hashes = u->balance == BALANCE_HASH || u->balance == BALANCE_IP_HASH;
+    const struct node *balance = yaml_get(n, "balance"), *key = yaml_get(n, "hash_key");
 
-    if (u->balance == BALANCE_HASH && u->hash_key == NULL)
+    if (balance != NULL && u->balance == BALANCE_ROUND_ROBIN && !str_eq(balance->text, STR("round_robin")))
+        return;
+    if (u->balance == BALANCE_HASH && key == NULL)
         load_error(l, n, "`balance: hash` needs `hash_key`");
-    if (u->balance != BALANCE_HASH && u->hash_key != NULL)
-        load_error(l, yaml_get(n, "hash_key"), "`hash_key` is for `balance: hash` alone");
+    if (u->balance != BALANCE_HASH && key != NULL)
+        load_error(l, key, "`hash_key` is for `balance: hash` alone");
     if (!hashes && u->hash_balance != 0)
         load_error(l, yaml_get(n, "hash_balance"), "`hash_balance` is for `balance: ip_hash` and `hash` alone");
 }
@@ -177,11 +180,14 @@ static void
 check_health(struct loader *l, const struct upstream *u, const struct node *n)
 {
     const struct checks *c = &u->health;
-    const struct node *health = yaml_get(n, "health");
+    const struct node *health = yaml_get(n, "health"), *tcp;
 
     if (health == NULL || health->kind != NODE_MAP)
         return;
-    if ((c->http.n > 0) == c->tcp)
+    tcp = yaml_get(health, "tcp");
+    if (yaml_get(health, "http") != NULL && c->tcp)
+        load_error(l, health, "`health` has but one of `http` and `tcp: true`");
+    else if (yaml_get(health, "http") == NULL && (tcp == NULL || str_eq(tcp->text, STR("false"))))
         load_error(l, health, "`health` needs one of `http` and `tcp: true`");
     if (c->tcp && c->host.n > 0)
         load_error(l, yaml_get(health, "host"), "`host` is for `http` alone");

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "master/load_hint.h"
 #include "master/loader.h"
 #include "master/values.h"
 #include "worker/field.h"
@@ -201,6 +202,8 @@ read_template(struct loader *l, const struct key *k, const struct node *n, void 
         load_error_in(l, n, offset, "`%s`: %s", k->name, why);
     else if (t != NULL)
         *(struct template **)at = t;
+    if (t != NULL)
+        hint_template(l, k, n, t);
 }
 
 static void
@@ -284,7 +287,10 @@ read_edit(struct loader *l, const struct key *k, const struct node *key, const s
     }
     if (n->kind != NODE_SCALAR)
         n = edit_mapping(l, k, n, e);
-    return n != NULL && (e->value = compile_template(l, k->name, n)) != NULL;
+    if (n == NULL || (e->value = compile_template(l, k->name, n)) == NULL)
+        return false;
+    hint_template(l, k, n, e->value);
+    return true;
 }
 
 /* Names are the same whatever their case. n is the mapping, whose pair i this is. */
@@ -375,7 +381,9 @@ read_networks(struct loader *l, const struct key *k, const struct node *n, void 
         } else if (cidr_parse(&networks.v[networks.n], list.v[i], &why) == 0) {
             networks.v[networks.n++].line = yaml_item(n, i)->line;
         } else {
-            load_error(l, yaml_item(n, i), "`%s`: `%.*s`: %s", k->name, STR_ARG(text), why);
+            struct str hint = hint_network(l, k, list.v[i]);
+
+            load_error(l, yaml_item(n, i), "`%s`: `%.*s`: %s%.*s", k->name, STR_ARG(text), why, STR_ARG(hint));
         }
     }
     if (k->adds && (outer.n > 0 || outer.unix_peers || outer.outer != NULL))

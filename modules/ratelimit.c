@@ -202,7 +202,8 @@ static const struct key keys[] = {
      .help = "requests that may come at once; default what the rate gives in a second, at least 1", .min = 1,
      .max = BURST_MOST},
     {.name = "key", .type = KEY_TEMPLATE, .offset = offsetof(struct limit, key), .def = "$client_ip",
-     .help = "each value has a bucket of its own; an empty one is not limited"},
+     .help = "each value has a bucket of its own; an empty one is not limited", .early = true,
+     .varies = true},
     {.name = NULL},
 };
 

@@ -20,6 +20,7 @@ edit(struct request *r, const void *conf)
 
 const struct module request_headers_module = {
     .key = {.name = "request_headers", .type = KEY_EDITS, .def = "", .levels = KEY_POLICY, .refuse = refuse,
+            .early = true,
             .help = "fields of the request to the upstream by name"},
     .conf_size = sizeof(struct edits),
     .hook = {[PHASE_FORWARD] = edit},

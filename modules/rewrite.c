@@ -115,6 +115,7 @@ static const struct key keys[] = {
     {.name = "regex", .type = KEY_REGEX, .offset = offsetof(struct rule, regex), .groups = true,
      .help = "PCRE2, on the canonical path, or what the rule before made of it"},
     {.name = "to", .type = KEY_TEMPLATE, .offset = offsetof(struct rule, to), .refuse = refuse_to,
+     .early = true,
      .help = "the new path; behind a ? parameters to put before the client's, a ? at its end drops those"},
     {.name = NULL},
 };

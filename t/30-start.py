@@ -134,7 +134,7 @@ def test_ipv6():
 def test_a_user_who_does_not_exist():
     if os.getuid() != 0:
         raise Skip("needs root")
-    d = refused(ANSWER + "user: nobody-of-this-name\n", "there is no user nobody-of-this-name")
+    d = refused(ANSWER + "user: nobody-of-this-name\n", "there is no user `nobody-of-this-name`")
     assert not os.path.exists(d.stats_file)
 
 

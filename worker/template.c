@@ -76,13 +76,18 @@ name_char(char ch)
 static bool
 unknown(struct compiler *c, struct str name, size_t offset)
 {
+    const char *same = variable_elsewhere(name);
+    struct str hint = STR("");
     struct suggest s;
-    struct str hint;
 
     suggest_init(&s, name);
     for (const struct variable *v = variables; v->name != NULL; v++)
         suggest_try(&s, str_of(v->name));
-    hint = suggest_text(&s, c->arena);
+    if (same != NULL)
+        s.best = str_of(same);
+    if (s.best.p != NULL)
+        hint = arena_printf(c->arena, "; did you mean `$%.*s%s`?", STR_ARG(s.best),
+                            str_ends(s.best, STR("_")) ? "NAME" : "");
     return fail(c, offset, arena_printf(c->arena, "unknown variable `$%.*s`%.*s", STR_ARG(name), STR_ARG(hint)));
 }
 
@@ -311,6 +316,15 @@ template_part(const struct template *t, size_t i, struct str *literal)
         return false;
     *literal = t->parts[i].kind == LITERAL ? t->parts[i].text : STR_NONE;
     return true;
+}
+
+struct str
+template_late(const struct template *t, struct arena *a)
+{
+    for (size_t i = 0; i < t->part_count; i++)
+        if (t->parts[i].kind == VARIABLE && t->parts[i].variable->late)
+            return arena_printf(a, "%s%.*s", t->parts[i].variable->name, STR_ARG(t->parts[i].text));
+    return STR_NONE;
 }
 
 static struct template *

@@ -44,6 +44,9 @@ struct str template_expand_most(const struct template *t, struct request *r, tem
  */
 bool template_part(const struct template *t, size_t i, struct str *literal);
 
+/* Master: its first variable that is known only with the response, as "sent_http_x"; p NULL: it has none. */
+struct str template_late(const struct template *t, struct arena *a);
+
 /*
  * Master: cuts t at the first c of its literal text, so that neither half has it; false where there is none, and
  * before is all of it. The sources of the halves are those of the whole.

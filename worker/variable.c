@@ -365,38 +365,74 @@ get_response_time(struct request *r, struct str arg)
 }
 
 const struct variable variables[] = {
-    {"client_ip", get_client_ip, "the client's address"},
-    {"client_port", get_client_port, "its port; empty behind a trusted proxy"},
-    {"scheme", get_scheme, "http or https"},
-    {"host", get_host, "the host asked for, lower case, without a port"},
-    {"port", get_port, "the port the request came in on"},
-    {"method", get_method, "GET, POST, ..."},
-    {"uri", get_uri, "path and query, as they were sent"},
-    {"path", get_path, "the canonical path, before any rewrite"},
-    {"query", get_query, "the query with its ?, or empty"},
-    {"arg_", get_arg, "a parameter of the query, as it was sent"},
-    {"http_", get_http, "a field of the request, - as _"},
-    {"cookie_", get_cookie, "a cookie of the request, - as _"},
-    {"request_id", get_request_id, "the request's own id"},
-    {"protocol", get_protocol, "HTTP/1.0 or HTTP/1.1"},
-    {"site", get_site, "the first host of the site"},
-    {"route", get_route, "the route's name"},
-    {"upstream", get_upstream, "the upstream's name"},
-    {"status", get_status, "of the response"},
-    {"upstream_address", get_upstream_address, "the server that answered"},
-    {"upstream_status", get_upstream_status, "what it answered"},
-    {"upstream_tries", get_upstream_tries, "how many times a server was asked"},
-    {"sent_http_", get_sent_http, "a field of the response, - as _"},
-    {"bytes_received", get_bytes_received, "from the client, head and content"},
-    {"bytes_sent", get_bytes_sent, "to the client, head and content"},
-    {"time", get_time, "now, as RFC 3339 has it"},
-    {"msec", get_msec, "now, in seconds since the epoch with milliseconds"},
-    {"request_time", get_request_time, "seconds since the request's first byte"},
-    {"connect_time", get_connect_time, "seconds to connect to the server"},
-    {"header_time", get_header_time, "seconds from the start of connecting until the head of its response"},
-    {"response_time", get_response_time, "seconds from the start of connecting until the end of its response"},
-    {NULL, NULL, NULL},
+    {"client_ip", get_client_ip, "the client's address", false},
+    {"client_port", get_client_port, "its port; empty behind a trusted proxy", false},
+    {"scheme", get_scheme, "http or https", false},
+    {"host", get_host, "the host asked for, lower case, without a port", false},
+    {"port", get_port, "the port the request came in on", false},
+    {"method", get_method, "GET, POST, ...", false},
+    {"uri", get_uri, "path and query, as they were sent", false},
+    {"path", get_path, "the canonical path, before any rewrite", false},
+    {"query", get_query, "the query with its ?, or empty", false},
+    {"arg_", get_arg, "a parameter of the query, as it was sent", false},
+    {"http_", get_http, "a field of the request, - as _", false},
+    {"cookie_", get_cookie, "a cookie of the request, - as _", false},
+    {"request_id", get_request_id, "the request's own id", false},
+    {"protocol", get_protocol, "HTTP/1.0 or HTTP/1.1", false},
+    {"site", get_site, "the first host of the site", false},
+    {"route", get_route, "the route's name", false},
+    {"upstream", get_upstream, "the upstream's name", false},
+    {"status", get_status, "of the response", true},
+    {"upstream_address", get_upstream_address, "the server that answered", true},
+    {"upstream_status", get_upstream_status, "what it answered", true},
+    {"upstream_tries", get_upstream_tries, "how many times a server was asked", true},
+    {"sent_http_", get_sent_http, "a field of the response, - as _", true},
+    {"bytes_received", get_bytes_received, "from the client, head and content", false},
+    {"bytes_sent", get_bytes_sent, "to the client, head and content", true},
+    {"time", get_time, "now, as RFC 3339 has it", false},
+    {"msec", get_msec, "now, in seconds since the epoch with milliseconds", false},
+    {"request_time", get_request_time, "seconds since the request's first byte", false},
+    {"connect_time", get_connect_time, "seconds to connect to the server", true},
+    {"header_time", get_header_time, "seconds from the start of connecting until the head of its response", true},
+    {"response_time", get_response_time, "seconds from the start of connecting until the end of its response", true},
+    {NULL, NULL, NULL, false},
 };
+
+/* Ours, and what nginx calls it. */
+static const char *const elsewhere[][2] = {
+    {"client_ip", "remote_addr"},
+    {"client_ip", "binary_remote_addr"},
+    {"client_ip", "realip_remote_addr"},
+    {"client_ip", "proxy_protocol_addr"},
+    {"client_port", "remote_port"},
+    {"uri", "request_uri"},
+    {"path", "document_uri"},
+    {"query", "args"},
+    {"query", "query_string"},
+    {"query", "is_args"},
+    {"method", "request_method"},
+    {"scheme", "https"},
+    {"site", "server_name"},
+    {"port", "server_port"},
+    {"protocol", "server_protocol"},
+    {"bytes_received", "request_length"},
+    {"bytes_sent", "body_bytes_sent"},
+    {"time", "time_local"},
+    {"time", "time_iso8601"},
+    {"upstream_address", "upstream_addr"},
+    {"connect_time", "upstream_connect_time"},
+    {"header_time", "upstream_header_time"},
+    {"response_time", "upstream_response_time"},
+};
+
+const char *
+variable_elsewhere(struct str name)
+{
+    for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
+        if (str_eq(name, str_of(elsewhere[i][1])))
+            return elsewhere[i][0];
+    return NULL;
+}
 
 const struct variable *
 variable_find(struct str name, struct str *arg)

@@ -14,6 +14,7 @@ struct variable {
     const char *name;           /* "client_ip"; one that ends in "_" takes an argument: "http_" */
     struct str (*get)(struct request *r, struct str arg);   /* in the request's arena or longer; empty: unknown yet */
     const char *help;
+    bool late;                  /* known only with the response */
 };
 
 /*
@@ -21,6 +22,9 @@ struct variable {
  * (http_, sent_http_: _ turned to - by the getter). NULL: there is none.
  */
 const struct variable *variable_find(struct str name, struct str *arg);
+
+/* The variable that other servers call so, or NULL. */
+const char *variable_elsewhere(struct str name);
 
 /* A number in the request's arena. */
 struct str variable_decimal(struct request *r, uint64_t value);

@@ -192,6 +192,13 @@ static const struct {
     {"limits: {connections_per_i: 5}\n" LISTEN SITES,
      "f:1:10: unknown key `connections_per_i`; did you mean `connections_per_ip`?\n"},
     {"notes: {}\n" LISTEN SITES, "f:1:1: unknown key `notes`; did you mean `note`?\n"},
+    {"connections_per_ip: 5\n" LISTEN SITES,
+     "f:1:1: unknown key `connections_per_ip`; it belongs elsewhere: `limits.connections_per_ip` (at the top level)\n"},
+    {ROUTE "    prefix: /x\n    health: {}\n",
+     "f:6:5: unknown key `prefix`; it belongs elsewhere: `sites[].routes[].match.prefix`\n"
+     "f:7:5: unknown key `health`; it belongs elsewhere: `upstreams.NAME.health`\n"},
+    {"limits: {connections:5}\n" LISTEN SITES,
+     "f:1:10: unknown key `connections:5`; a space has to stand behind the colon\n"},
     {"note: {numbr: 5}\n" LISTEN SITES, "f:1:8: unknown key `numbr`; did you mean `number`?\n"},
     {"note: {inner: {dep: true}}\n" LISTEN SITES, "f:1:16: unknown key `dep`; did you mean `deep`?\n"},
     {"\"a\\nb\": 1\n" LISTEN SITES, "f:1:1: unknown key `a?b`\n"},
@@ -233,7 +240,7 @@ static const struct {
     {"drain_timeout: 9999999999999999999d\n" LISTEN SITES,
      "f:1:16: `drain_timeout` wants a duration as 500ms, 5s, 10m, 1h, 7d or 0, not `9999999999999999999d`\n"},
     {"stats_interval: 99ms\n" LISTEN SITES, "f:1:17: `stats_interval` wants a duration of at least 100ms, not `99ms`\n"},
-    {"limits: 5\n" LISTEN SITES, "f:1:9: `limits` wants a mapping, not `5`\n"},
+    {"limits: 5\n" LISTEN SITES, "f:1:9: `limits` wants a mapping, not `5`; did you mean `{connections: 5}`?\n"},
     {"limits: off\n" LISTEN SITES, "f:1:9: `limits` wants a mapping, not `off`\n"},
     {"limits: {connections: 1k}\n" LISTEN SITES,
      "f:1:23: `connections` wants a whole number from 1 to 1048576, not `1k`\n"},
@@ -247,9 +254,14 @@ static const struct {
     {"buffer: off\n" LISTEN SITES, "f:1:9: `buffer` wants a size as 512, 4k, 64m or 1g, not `off`\n"},
     {"encoded_slash: off\n" LISTEN SITES, "f:1:16: `encoded_slash` wants keep or reject, not `off`\n"},
     {"trusted_proxies: [10.0.0.0/8, 10.0.0.1/8, x, []]\n" LISTEN SITES,
-     "f:1:31: `trusted_proxies`: `10.0.0.1/8`: bits are set behind the prefix\n"
+     "f:1:31: `trusted_proxies`: `10.0.0.1/8`: bits are set behind the prefix; did you mean `10.0.0.0/8`?\n"
      "f:1:43: `trusted_proxies`: `x`: not an IP address or a network\n"
      "f:1:46: `trusted_proxies` wants a list of networks; this one is a list\n"},
+    {"trusted_proxies: all\n" LISTEN SITES,
+     "f:1:18: `trusted_proxies`: `all`: not an IP address or a network; all are [0.0.0.0/0, \"::/0\"]\n"},
+    {"trusted_proxies: ['2001:db8::1/33', 10.0.0.1/33]\n" LISTEN SITES,
+     "f:1:19: `trusted_proxies`: `2001:db8::1/33`: bits are set behind the prefix; did you mean `2001:db8::/33`?\n"
+     "f:1:37: `trusted_proxies`: `10.0.0.1/33`: the prefix length is out of range\n"},
     {"trusted_proxies: {a: b}\n" LISTEN SITES, "f:1:18: `trusted_proxies` wants a list of networks, not a mapping\n"},
     {"trusted_proxies: [[10.0.0.0/8]]\n" LISTEN SITES,
      "f:1:19: `trusted_proxies` wants a list of networks; this one is a list\n"},
@@ -257,7 +269,10 @@ static const struct {
      "f:1:12: `words` wants a list of strings; this one is a mapping\n"
      "f:1:20: `words` wants a list of strings; this one is empty\n"
      "f:1:24: `words` wants a list of strings; this one is empty\n"},
-    {"note: 5\n" LISTEN SITES, "f:1:7: `note` wants a mapping, not `5`\n"},
+    {"note: 5\n" LISTEN SITES, "f:1:7: `note` wants a mapping, or off, not `5`; did you mean `{number: 5}`?\n"},
+    {"note: false\n" LISTEN SITES, "f:1:7: `note` wants a mapping, or off, not `false`; did you mean `off`?\n"},
+    {"diary: /x\n" LISTEN SITES, "f:1:8: `diary` wants a mapping, or off, not `/x`; did you mean `{path: /x}`?\n"},
+    {"note: []\n" LISTEN SITES, "f:1:7: `note` wants a mapping, or off, not a list\n"},
     {"note: {text: ''}\n" LISTEN SITES, "f:1:14: `text` is empty\n"},
     {"note: {inner: {deep: yes, wait: 1}}\n" LISTEN SITES,
      "f:1:22: `deep` wants true or false, not `yes`\n"
@@ -265,6 +280,8 @@ static const struct {
     {"note: {map: {a: [b], c: $nothing}}\n" LISTEN SITES,
      "f:1:17: `map`: `a` wants a string\nf:1:25: `map`: unknown variable `$nothing`\n"},
     {"note: {string: \"to $nobody\"}\n" LISTEN SITES, "f:1:20: `string`: unknown variable `$nobody`\n"},
+    {"note: {string: '$binary_remote_addr'}\n" LISTEN SITES,
+     "f:1:17: `string`: unknown variable `$binary_remote_addr`; did you mean `$client_ip`?\n"},
     {"note: {string: $1}\n" LISTEN SITES, "f:1:16: `string`: `$1` is a capture, but there is no regex here\n"},
     {"note: {number: 13}\n" LISTEN SITES, "f:1:1: `note`: 13 is no good\n"},
 
@@ -317,6 +334,7 @@ static const struct {
      "f:1:49: `health` needs one of `http` and `tcp: true`\n"
      "f:1:60: `interval` wants a duration of at least 50ms, not `10ms`\n"},
     {"upstreams: {app: {servers: 10.0.0.1:80, health: {tcp: true, http: x, expect: [99, 200-100, 200]}}}\n" LISTEN SITES,
+     "f:1:49: `health` has but one of `http` and `tcp: true`\n"
      "f:1:67: `http` wants a path that begins with /, not `x`\n"
      "f:1:79: `expect` wants a status or a range as 200-399, or a list of them, not `99`\n"
      "f:1:83: `expect` wants a status or a range as 200-399, or a list of them, not `200-100`\n"},
@@ -328,6 +346,17 @@ static const struct {
      "f:2:19: `budget` wants a percentage from 0% to 100%, not `20`\n"
      "f:2:33: `attempts` wants a whole number from 0 to 10, not `11`\n"
      "f:2:52: `size` wants a whole number from 0 to 1048576, not `many`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: /up, timeouts: {}, weight: 2}}\n" LISTEN SITES,
+     "f:1:49: `health` wants a mapping, or off, not `/up`; did you mean `{http: /up}`?\n"
+     "f:1:54: unknown key `timeouts`; it belongs elsewhere: `timeouts` (at the top level, in a site or a route)\n"
+     "f:1:68: unknown key `weight`; it belongs elsewhere: `upstreams.NAME.servers[].weight`\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: {http: up}}, b: {servers: 10.0.0.1:80, health: {tcp: yes}},\n"
+     "  c: {servers: 10.0.0.1:80, balance: hash, hash_key: $cookie-sid}}\n" LISTEN SITES,
+     "f:1:56: `http` wants a path that begins with /, not `up`\n"
+     "f:1:102: `tcp` wants true or false, not `yes`\n"
+     "f:2:54: `hash_key`: unknown variable `$cookie`; did you mean `$cookie_NAME`?\n"},
+    {"upstreams: {app: {servers: 10.0.0.1:80, balance: hsh, hash_key: $host}}\n" LISTEN SITES,
+     "f:1:50: `balance` wants round_robin, least_conn, random_two, ip_hash or hash, not `hsh`\n"},
     {"resolver: [127.0.0.1, '[::1]:53', name:53, unix:/x]\n" LISTEN SITES,
      "f:1:35: `resolver` wants a list of ADDRESS, ADDRESS:PORT or [IPV6]:PORT, not `name:53`\n"
      "f:1:44: `resolver` wants a list of ADDRESS, ADDRESS:PORT or [IPV6]:PORT, not `unix:/x`\n"},
@@ -365,6 +394,9 @@ static const struct {
      "f:3:37: no upstream has the name `ap`; did you mean `app`?\n"
      "f:3:43: unknown key `proxi`; did you mean `proxy`?\n"
      "f:3:64: `proxy` wants the name of an upstream, not a list\n"},
+    {LISTEN APP "sites: [{hosts: a, routes: [{proxy: 'http://10.0.0.1:80'}]}]\n",
+     "f:3:37: no upstream has the name `http://10.0.0.1:80`; servers stand in `upstreams`, and `proxy` names one of "
+     "those\n"},
     {LISTEN "sites: [{hosts: a, routes: [{say: {status: 99}}]}]\n",
      "f:2:44: `status` wants a whole number from 200 to 599, not `99`\n"},
     {LISTEN "sites:\n- hosts: a\n  routes:\n  - match: {path: a}\n    say: {}\n  - match: {path: /a/../b}\n    say: {}\n"
@@ -396,7 +428,8 @@ static const struct {
      "f:2:66: `cookies`: `` is empty\n"
      "f:2:82: `query`: `` is empty\n"
      "f:3:19: `query` wants a mapping of names to values or ~regex, not `v`\n"},
-    {LISTEN "sites: [{hosts: a, routes: [{match: /x, say: {}}]}]\n", "f:2:37: `match` wants a mapping, not `/x`\n"},
+    {LISTEN "sites: [{hosts: a, routes: [{match: /x, say: {}}]}]\n", "f:2:37: `match` wants a mapping, not `/x`; did you mean "
+     "`{prefix: /x}`?\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: {path: [/x]}, say: {}}]}]\n",
      "f:2:44: `path` wants a canonical path, not a list\n"},
 
@@ -428,6 +461,22 @@ START_TEST(warnings_come_with_a_configuration)
     same(found(), "f:5:24: warning: method `get`: methods are in upper case, and case counts\n"
                   "f:7:5: warning: this route never matches: `/x/` on line 6 takes its requests\n"
                   "f:9:5: warning: this route never matches: `rest` on line 8 takes its requests\n");
+}
+END_TEST
+
+/* What is good to the letter, and hardly what was meant. */
+START_TEST(what_does_nothing_is_a_warning)
+{
+    conf = load_text("f", STR("upstreams:\n  a: {servers: 10.0.0.1:80, balance: hash, hash_key: cookie_sid}\n"
+                              "  b: {servers: 10.0.0.1:80, balance: hash, hash_key: x}\n"
+                              "  c: {servers: 10.0.0.1:80, balance: hash, hash_key: '$host$sent_http_x'}\n" LISTEN
+                              "sites:\n- hosts: a\n  routes:\n  - {match: {prefix: '/x*'}, say: {body: $status}}\n"), &f);
+    ck_assert_ptr_nonnull(conf);
+    same(found(),
+         "f:2:54: warning: `hash_key`: `cookie_sid` is the same for all requests; did you mean `$cookie_sid`?\n"
+         "f:3:54: warning: `hash_key`: `x` is the same for all requests\n"
+         "f:4:54: warning: `hash_key`: `$sent_http_x` is empty here: it is known only with the response\n"
+         "f:9:22: warning: `prefix`: a `*` stands for itself there, not for any text\n");
 }
 END_TEST
 
@@ -761,6 +810,7 @@ main(void)
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_loop_test(tc, errors_have_their_place, 0, sizeof(bad) / sizeof(bad[0]));
     tcase_add_test(tc, warnings_come_with_a_configuration);
+    tcase_add_test(tc, what_does_nothing_is_a_warning);
     tcase_add_test(tc, findings_are_bounded);
     tcase_add_test(tc, defaults_are_those_of_the_contract);
     tcase_add_test(tc, what_is_written_is_what_is_loaded);

@@ -105,7 +105,7 @@ START_TEST(errors_say_where_and_what)
     refused("$-", NULL, 0, "names nothing");
     refused("x${host", NULL, 1, "without its `}`");
     refused("x${}", NULL, 1, "names nothing");
-    refused("abc $hots", NULL, 4, "unknown variable `$hots`; did you mean `host`?");
+    refused("abc $hots", NULL, 4, "unknown variable `$hots`; did you mean `$host`?");
     refused("$Host", NULL, 0, "unknown");
     refused("$clientip", NULL, 0, "client_ip");
     refused("$http_", NULL, 0, "unknown");
