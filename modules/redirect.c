@@ -1,6 +1,9 @@
 /*
  * redirect: sends the client elsewhere.
  */
+#include <ctype.h>
+#include <string.h>
+
 #include "worker/answer.h"
 #include "worker/module.h"
 #include "worker/request.h"
@@ -41,16 +44,53 @@ note(struct request *r, int status)
     return (struct str){text, reason.n + 1};
 }
 
+/* With its colon (RFC 3986 3.1); 0: `to` is relative. */
+static size_t
+scheme_length(struct str to)
+{
+    for (size_t i = 0; i < to.n; i++) {
+        if (to.p[i] == ':')
+            return i + 1;
+        if (!isalnum((unsigned char)to.p[i]) && strchr("+-.", to.p[i]) == NULL)
+            break;
+    }
+    return 0;
+}
+
+/*
+ * Why this leads where the file did not mean to, or NULL. To a browser //host is another host, however the slashes
+ * came together (GET //host and "$uri"), and behind https:// it looks for one past any number of them.
+ */
+static const char *
+refuse(const struct redirect *conf, const struct request *r, struct str to)
+{
+    size_t n = scheme_length(to);
+    struct str scheme = {to.p, n}, rest = {to.p + n, to.n - n};
+
+    if (str_eq(r->uri.path, STR("*")))
+        return "a request for * has no path to go to";
+    if (!str_starts(rest, STR("//")) || (n > 0 && !str_ieq(scheme, STR("http:")) && !str_ieq(scheme, STR("https:"))))
+        return NULL;
+    if (n == 0 && !str_starts(template_source(conf->to), STR("//")))
+        return "it begins with two slashes, as if with a host";
+    return rest.n == 2 || strchr("/?#\\:", rest.p[2]) != NULL ? "it names no host" : NULL;
+}
+
 static int
 redirect(struct request *r, const void *data)
 {
     const struct redirect *conf = data;
     struct str to = str_trim(template_expand_escaped(conf->to, r, target_escape_uri));
     int status = codes[conf->status];
+    const char *why;
 
     if (to.n == 0 || !field_is_value(to)) {
         trace(r, conf->line, "500: `to` makes no Location: %.*s", STR_ARG(to));
         return 500;
+    }
+    if ((why = refuse(conf, r, to)) != NULL) {
+        trace(r, conf->line, "400: %s: %.*s", why, STR_ARG(to));
+        return 400;
     }
     trace(r, conf->line, "redirect: %d to %.*s", status, STR_ARG(to));
     answer(r, status, STR("text/plain"), note(r, status));

@@ -53,6 +53,31 @@ def test_redirect():
     assert int(r.get("Content-Length")) == len(r.body)
 
 
+def test_a_location_leads_to_no_host_that_the_file_did_not_mean():
+    def ask(to, head, route=""):
+        r = site(f"{route} redirect: {{to: '{to}', status: 302}}").ask(head + "\r\n\r\n")
+        return r.get("Location") if r.status == 302 else r.status
+
+    old, new = " HTTP/1.0", " HTTP/1.1\r\nHost: t"
+    for to in ["https://$host$uri", "HTTPS://$host$uri", "$scheme://$host$uri", "//$host$uri", "https://$host:8443$uri"]:
+        for target in ["/redir", "//evil.example/a", "/", "/?a", "/%5Cevil.example"]:
+            assert ask(to, f"GET {target}{old}") == 400, (to, target)
+            host = "t:8443" if "8443" in to else "t"
+            assert ask(to, f"GET {target}{new}").endswith(f"//{host}{target}"), (to, target)
+        assert ask(to, f"OPTIONS *{new}") == ask(to, f"OPTIONS http://t{new}") == 400, to
+    for to, target in [("$uri", "//evil.example/a"), ("$uri", "///evil.example"), ("/$arg_to", "/?to=/evil.example"),
+                       ("$arg_x//evil.example", "/"), ("https://$host", "/")]:
+        assert ask(to, f"GET {target}{old}") == 400, (to, target)
+    assert ask("/$1", "GET /go//evil.example HTTP/1.0", "match: {regex: '^/go/(.*)$'},") in (400, "/evil.example")
+    assert ask("/x", f"OPTIONS *{new}") == 400
+    assert ask("$uri", f"GET /a//b{new}") == "/a//b" and ask("//h$uri", f"GET //a{new}") == "//h//a"
+    assert ask("app:///open$uri", f"GET /a{old}") == "app:///open/a"
+    # what a browser reads as a slash, or not at all, is not there
+    for odd in ["\\", "%5C", "%09", "%0a"]:
+        got = ask("/$arg_to", f"GET /?to={odd}/evil.example{new}")
+        assert got in (400, f"/{odd}/evil.example".replace("\\", "%5C")), got
+
+
 def test_variables_of_the_request():
     assert location("$$${method}x$path") == "$GETx/"
     assert location("$path;$query;$uri", "/a/../b//c?x=1") == "/b/c;?x=1;/a/../b//c?x=1"
