@@ -121,15 +121,15 @@ make_ready(struct ready *ready, void *data)
     }
 }
 
-/* A client of IPv6 has a /64 at least, and would have a bucket for each of its addresses. */
+/* $client_ip is the client's network: else it would have a bucket for each of its addresses. */
 static struct str
 expand_key(const struct bucket *b, struct request *r)
 {
     struct ip client = r->client;
+    size_t n = ip_network(&client);
     struct str key;
 
-    if (client.family == AF_INET6)
-        memset(r->client.b + 8, 0, 8);
+    memset(r->client.b + n, 0, sizeof(r->client.b) - n);
     key = template_expand(b->key, r);
     r->client = client;
     return key;

@@ -18,7 +18,6 @@
 
 enum {
     PROBES = 64,
-    IPV6_NET = 8,               /* bytes of an IPv6 address that count: a /64 is one peer */
     ROWS_MOST = 1 << 20,
     CONNECTIONS_MOST = 1 << 20, /* more than a worker ever has */
 };
@@ -189,7 +188,7 @@ peers_forget_row(struct peers *p, unsigned row)
 uint64_t
 peers_digest(const struct peers *p, const void *address, size_t n)
 {
-    return digest_make(&p->key, address, n > IPV6_NET ? IPV6_NET : n, NULL, 0);
+    return digest_make(&p->key, address, n, NULL, 0);
 }
 
 /* One row */

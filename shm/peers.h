@@ -23,7 +23,7 @@ bool peers_fits(const struct peers *p, size_t connections);
 /* Master, when a row is folded. */
 void peers_forget_row(struct peers *p, unsigned row);
 
-/* An address (IPv6: its /64 part) as a number that is never 0; keyed. */
+/* An address, or the part of it that says whose it is, as a number that is never 0; keyed. */
 uint64_t peers_digest(const struct peers *p, const void *address, size_t n);
 
 /*

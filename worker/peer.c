@@ -36,7 +36,7 @@ peer_enter(const struct listener *l, const struct ip *ip, uint64_t *key)
     *key = 0;
     if (limit == 0 || ip->family == 0 || cidr_list_has(&worker.conf->trusted_proxies, ip))
         return true;
-    digest = peers_digest(worker.peers, ip->b, ip->family == AF_INET ? 4 : sizeof(ip->b));
+    digest = peers_digest(worker.peers, ip->b, ip_network(ip));
     if (peers_enter(worker.peers, worker.row_number, digest, most, &counted)) {
         *key = counted ? digest : 0;
         return true;

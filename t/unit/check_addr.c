@@ -385,6 +385,18 @@ START_TEST(lists_tell_which_network)
 }
 END_TEST
 
+START_TEST(a_network_is_whose_an_address_is)
+{
+    struct ip ip = {0};
+
+    ck_assert_uint_eq(ip_network(&ip), 0);
+    ck_assert(ip_parse(&ip, STR("192.0.2.1")));
+    ck_assert_uint_eq(ip_network(&ip), 4);
+    ck_assert(ip_parse(&ip, STR("2001:db8:0:1::2")));
+    ck_assert_uint_eq(ip_network(&ip), 8);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -404,5 +416,6 @@ main(void)
     tcase_add_test(t, bad_networks_say_why);
     tcase_add_test(t, lists_name_unix_peers_apart);
     tcase_add_test(t, lists_tell_which_network);
+    tcase_add_test(t, a_network_is_whose_an_address_is);
     return unit_run(s);
 }

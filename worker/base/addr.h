@@ -52,6 +52,16 @@ bool ip_parse(struct ip *ip, struct str text);
 size_t ip_format(const struct ip *ip, char *buf);
 bool ip_equal(const struct ip *a, const struct ip *b);
 
+/*
+ * How many of its bytes say whose it is: who has an IPv6 address has a /64 at least, and takes of it what
+ * addresses it likes.
+ */
+static inline size_t
+ip_network(const struct ip *ip)
+{
+    return ip->family == AF_INET ? 4 : ip->family == AF_INET6 ? 8 : 0;
+}
+
 /* A network: ADDRESS or ADDRESS/BITS. Host bits that are set are an error. */
 struct cidr {
     struct ip ip;

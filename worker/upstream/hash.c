@@ -13,8 +13,6 @@
 #include "worker/template.h"
 #include "worker/upstream/balance.h"
 
-#define IPV6_BYTES 8            /* a client's network: what lies below changes as it likes */
-
 /* The same order as -weight / ln u, for one weight. */
 static double
 score(const struct endpoint *e, uint64_t key, bool same_weight)
@@ -77,10 +75,9 @@ size_t
 balance_ip_hash(const struct candidates *c, struct request *r)
 {
     const struct ip *ip = &r->client;
+    size_t n = ip_network(ip);
 
-    if (ip->family != AF_INET && ip->family != AF_INET6)
-        return balance_round_robin(c, r);
-    return choose(c, hash_bytes(ip->b, ip->family == AF_INET ? 4 : IPV6_BYTES, 0));
+    return n > 0 ? choose(c, hash_bytes(ip->b, n, 0)) : balance_round_robin(c, r);
 }
 
 /* Requests without a key would all go to one server: they take turns. */
