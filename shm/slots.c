@@ -5,7 +5,7 @@
  *
  * all of them on page borders. A row is a struct slots_row and a block of counters a series; rows are
  * so large that they must stay sparse: only rows with an owner, and in them only series in use, are
- * ever looked at. The index is a hash table of series numbers, open addressing, at most half full.
+ * ever looked at. Which series has which name: slots_series.c.
  *
  * Invariants: a row belongs to whoever set its owner by compare-and-swap from 0 (or, for an orphan,
  * from the dead owner). Counters of a row are moved out by its owner only, one exchange each, so that
@@ -24,39 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shm/segment.h"
-
-struct head {
-    struct segment_head segment;
-    uint32_t rows;
-    uint32_t series;
-    uint32_t used;              /* series handed out so far: 1 to this */
-    uint32_t generation;
-    uint32_t spare;
-    uint64_t folds_begun;
-    uint64_t folds_ended;
-    struct slots_master master;
-};
-
-struct entry {                  /* of the directory; a digest of zeros: free */
-    uint64_t digest[2];
-    uint32_t generation;        /* that asked for it last */
-    uint32_t spare;
-};
-
-struct slots {
-    struct segment segment;
-    struct head *head;
-    int32_t *owner;
-    struct entry *entry;
-    uint32_t *index;
-    char *row;
-    size_t stride;
-    uint32_t rows;
-    uint32_t series;
-    uint32_t mask;              /* of the index */
-    int *event;                 /* eventfds by row; -1: none */
-};
+#include "shm/slots_parts.h"
 
 const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
     500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
@@ -70,9 +38,9 @@ const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "
 static const struct segment_kind frame = {
     .name = "weirslot",
     .version = 2,
-    .layout = SEGMENT_LAYOUT(sizeof(struct slots_counters), sizeof(struct slots_row), sizeof(struct entry)),
+    .layout = SEGMENT_LAYOUT(sizeof(struct slots_counters), sizeof(struct slots_row), sizeof(struct slots_entry)),
     .owner = sizeof(struct slots),
-    .head = sizeof(struct head),
+    .head = sizeof(struct slots_head),
 };
 
 /* Where each part begins, and the size of the whole. */
@@ -95,9 +63,9 @@ lay_out(uint32_t rows, uint32_t series)
 {
     struct offsets o;
 
-    o.owner = segment_pages(sizeof(struct head));
+    o.owner = segment_pages(sizeof(struct slots_head));
     o.entry = o.owner + segment_pages((rows + 1) * sizeof(int32_t));
-    o.index = o.entry + segment_pages(series * sizeof(struct entry));
+    o.index = o.entry + segment_pages(series * sizeof(struct slots_entry));
     o.row = o.index + segment_pages(index_size(series) * sizeof(uint32_t));
     o.stride = segment_pages(sizeof(struct slots_row) + series * sizeof(struct slots_counters));
     o.size = o.row + (rows + 1) * o.stride;
@@ -112,7 +80,7 @@ find_parts(struct slots *s, uint32_t rows, uint32_t series)
 
     s->head = s->segment.base;
     s->owner = (int32_t *)(base + o.owner);
-    s->entry = (struct entry *)(base + o.entry);
+    s->entry = (struct slots_entry *)(base + o.entry);
     s->index = (uint32_t *)(base + o.index);
     s->row = base + o.row;
     s->stride = o.stride;
@@ -157,7 +125,7 @@ slots_create(unsigned rows, unsigned series)
 
 /* Far more than anybody has, and no multiplication above overflows. */
 static bool
-sane(const struct head *h)
+sane(const struct slots_head *h)
 {
     return h->rows >= 1 && h->rows < 1 << 20 && h->series >= 2 && h->series < 1 << 24;
 }
@@ -167,7 +135,7 @@ static bool
 understand(void *owner, unsigned rows)
 {
     struct slots *s = owner;
-    struct head h = *(const struct head *)s->segment.base;
+    struct slots_head h = *(const struct slots_head *)s->segment.base;
 
     (void)rows;
     if (!sane(&h) || lay_out(h.rows, h.series).size != s->segment.size || !have_events(s, h.rows))
@@ -358,19 +326,11 @@ move(struct slots_counters *to, struct slots_counters *also, struct slots_counte
     }
 }
 
-static unsigned
-used(const struct slots *s)
-{
-    unsigned n = __atomic_load_n(&s->head->used, __ATOMIC_ACQUIRE);
-
-    return n < s->series ? n : s->series - 1;
-}
-
 void
 slots_fold(struct slots *s, unsigned row)
 {
     struct slots_row *r = slots_row(s, row), *sum = slots_row(s, 0);
-    unsigned i, n = used(s);
+    unsigned i, n = slots_used(s);
 
     __atomic_fetch_add(&s->head->folds_begun, 1, __ATOMIC_SEQ_CST);
     r->state = SLOTS_DEAD;
@@ -407,122 +367,6 @@ slots_fold_orphans(struct slots *s, pid_t master, void (*forget)(void *, unsigne
         n++;
     }
     return n;
-}
-
-/* Series */
-
-/* FNV-1a, 128 bits: names come from the configuration's author, not from an adversary. */
-static void
-digest(uint64_t out[2], enum slots_kind kind, const void *name, size_t n)
-{
-    const unsigned __int128 prime = ((unsigned __int128)1 << 88) + 0x13b;
-    unsigned __int128 h = ((unsigned __int128)0x6c62272e07bb0142u << 64) + 0x62b821756295c58du;
-    const unsigned char *p = name;
-    size_t i;
-
-    h = (h ^ (unsigned)kind) * prime;
-    for (i = 0; i < n; i++)
-        h = (h ^ p[i]) * prime;
-    out[0] = (uint64_t)(h >> 64);
-    out[1] = (uint64_t)h | 1;                   /* never all zeros */
-}
-
-static bool
-is_free(const struct entry *e)
-{
-    return e->digest[1] == 0;
-}
-
-/* The place in the index that holds the digest, or the free one where it belongs; NULL: a broken index. */
-static uint32_t *
-seek(struct slots *s, const uint64_t d[2])
-{
-    uint32_t i, n;
-
-    for (i = (uint32_t)d[0] & s->mask, n = 0; n <= s->mask; i = (i + 1) & s->mask, n++) {
-        uint32_t series = s->index[i];
-
-        if (series == 0)
-            return &s->index[i];
-        if (series < s->series && s->entry[series].digest[0] == d[0] && s->entry[series].digest[1] == d[1])
-            return &s->index[i];
-    }
-    return NULL;
-}
-
-static void
-rebuild(struct slots *s)
-{
-    uint32_t i, *place;
-
-    memset(s->index, 0, ((size_t)s->mask + 1) * sizeof(*s->index));
-    for (i = 1; i <= used(s); i++) {
-        if (is_free(&s->entry[i]))
-            continue;
-        place = seek(s, s->entry[i].digest);
-        if (place != NULL)
-            *place = i;
-    }
-}
-
-static void
-forget(struct slots *s, unsigned series)
-{
-    unsigned row;
-
-    for (row = 0; row <= s->rows; row++) {
-        if (row == 0 || slots_owner(s, row) != 0)
-            memset(slots_counters(s, row, series), 0, sizeof(struct slots_counters));
-    }
-    s->entry[series] = (struct entry){0};
-}
-
-/* A series nobody has: never used, or freed, or else one that no living generation knows. */
-static unsigned
-unused(struct slots *s, unsigned oldest)
-{
-    unsigned i, n = used(s), found = 0;
-
-    if (n + 1 < s->series) {
-        __atomic_store_n(&s->head->used, n + 1, __ATOMIC_RELEASE);
-        return n + 1;
-    }
-    for (i = 1; i <= n; i++) {
-        if (is_free(&s->entry[i]))
-            return i;
-    }
-    for (i = 1; i <= n; i++) {
-        if (s->entry[i].generation < oldest) {
-            forget(s, i);
-            found = i;
-        }
-    }
-    if (found != 0)
-        rebuild(s);
-    return found;
-}
-
-unsigned
-slots_series(struct slots *s, enum slots_kind kind, const void *name, size_t n, unsigned generation, unsigned oldest)
-{
-    uint64_t d[2];
-    uint32_t *place;
-    unsigned series;
-
-    digest(d, kind, name, n);
-    place = seek(s, d);
-    if (place == NULL)
-        return SLOTS_SERIES_NONE;
-    if (*place == 0) {
-        series = unused(s, oldest);
-        place = seek(s, d);                     /* the index may have been made anew */
-        if (series == 0 || place == NULL)
-            return SLOTS_SERIES_NONE;
-        memcpy(s->entry[series].digest, d, sizeof(d));
-        *place = series;
-    }
-    s->entry[*place].generation = generation;
-    return *place;
 }
 
 /* Sums */
