@@ -168,7 +168,7 @@ show_table(struct request *r, const char *prefix, const struct key *keys, size_t
 {
     for (const struct key *k = keys; k->name != NULL; k++) {
         size_t at = offset + k->offset;
-        int line = r->scope->policy_lines[at / 8];
+        int line = r->scope->policy_lines[POLICY_LINE_AT(at)];
         struct str text, value;
 
         if (k->type == KEY_SECTION) {

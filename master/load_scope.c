@@ -66,11 +66,11 @@ note_lines(const struct key *k, const struct given *given, int *lines, unsigned 
     const struct node *value = given->value;
 
     if (k->type != KEY_SECTION) {
-        lines[k->offset / 8] = given->key->line;
+        lines[POLICY_LINE_AT(k->offset)] = given->key->line;
         return;
     }
     for (const struct key *inner = k->keys; inner->name != NULL; inner++) {
-        int *line = &lines[(k->offset + inner->offset) / 8];
+        int *line = &lines[POLICY_LINE_AT(k->offset + inner->offset)];
 
         if (is_off(value) && (inner->levels == 0 || inner->levels & level))
             *line = given->key->line;

@@ -49,9 +49,13 @@ struct policy {
     size_t buffer;
 };
 
-/* Of a member of struct policy: where its line stands in scope.policy_lines. */
+/*
+ * Of a member of struct policy: where its line stands in scope.policy_lines, one for each eight bytes. No two
+ * members may share eight (check_load looks).
+ */
 #define POLICY_LINES (sizeof(struct policy) / 8)
-#define POLICY_LINE(member) (offsetof(struct policy, member) / 8)
+#define POLICY_LINE_AT(offset) ((offset) / 8)
+#define POLICY_LINE(member) POLICY_LINE_AT(offsetof(struct policy, member))
 
 /* What holds at one level (the file's top, a site, a route): the engine's policies and the modules'. */
 struct scope {

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "master/keys.h"
 #include "master/load.h"
 #include "master/values.h"
 #include "t/unit/unit.h"
@@ -772,6 +773,27 @@ START_TEST(hooks_stand_in_the_order_of_the_registry)
 }
 END_TEST
 
+static void
+own_line(bool *taken, size_t offset)
+{
+    ck_assert_uint_lt(POLICY_LINE_AT(offset), POLICY_LINES);
+    ck_assert(!taken[POLICY_LINE_AT(offset)]);
+    taken[POLICY_LINE_AT(offset)] = true;
+}
+
+START_TEST(each_policy_has_a_line_of_its_own)
+{
+    bool taken[POLICY_LINES] = {false};
+
+    for (const struct key *k = keys_policy; k->name != NULL; k++) {
+        if (k->type != KEY_SECTION)
+            own_line(taken, k->offset);
+        for (const struct key *inner = k->keys; inner != NULL && inner->name != NULL; inner++)
+            own_line(taken, k->offset + inner->offset);
+    }
+}
+END_TEST
+
 START_TEST(files_that_cannot_be_read_are_an_error)
 {
     ck_assert_ptr_null(load_file("/nonexistent/weir.yaml", &f));
@@ -822,6 +844,7 @@ main(void)
     tcase_add_test(tc, lists_are_replaced);
     tcase_add_test(tc, some_modules_are_in_use_unless_off);
     tcase_add_test(tc, hooks_stand_in_the_order_of_the_registry);
+    tcase_add_test(tc, each_policy_has_a_line_of_its_own);
     tcase_add_test(tc, files_that_cannot_be_read_are_an_error);
     tcase_add_test(tc, the_reference_names_every_key);
     suite_add_tcase(suite, tc);
