@@ -80,7 +80,7 @@ def test_regexes_of_a_request_share_its_time():
 
 def test_query():
     weir = start(site("query: {v: 2}", "query: {'a b': 'c&d=é'}", "query: {token: '~^[0-9a-f]{4}$'}",
-                      "query: {flag: ''}", "query: {'x[]': '~'}"))
+                      "query: {flag: ''}", "query: {'x[]': '~'}", "query: {evil: '~^.*evil'}"))
     hold(weir, [
         ("/", 404), ("/?", 404), ("/?v=2", 0), ("/?x&v=2#", 400), ("/?w=2", 404), ("/?V=2", 404), ("/?v=02", 404),
         ("/?a=b&v=2&c", 0), ("/?v=1&v=2", 0), ("/?%76=%32", 0), ("/?v=2;w=3", 404), ("/?u=1;v=2", 404), ("/?v==2", 404),
@@ -89,6 +89,8 @@ def test_query():
         ("/?token=beef", 2), ("/?token=%62%65%65%66", 2), ("/?token=beef1", 404), ("/?token=beef%0A", 404),
         ("/?token=%2562eef", 404), ("/?token=bee%", 404), ("/?token", 404),
         ("/?flag", 3), ("/?flag=", 3), ("/?flag=1", 404), ("/?flag&x[]=1", 3), ("/?x%5B%5D", 4), ("/?x[]=y", 4),
+        # a dot takes a line feed
+        ("/?evil=very+evil", 5), ("/?evil=%0Aevil", 5), ("/?evil=a%0D%0A%0a+evil+x", 5), ("/?evil=%0Agood", 404),
         # an absolute form's query is one too, and what stands in a path is none
         ("http://t/?v=2", 0), ("http://t?v=2", 0), ("/%3Fv=2", 404), ("/v=2", 404)])
 

@@ -86,10 +86,12 @@ with_callout(struct str pattern, size_t at, struct arena *a)
     return (struct str){text, pattern.n + n};
 }
 
+/* A parameter's value may hold a line feed, which is a byte as any other: or else ^.*evil would not see past it. */
 static pcre2_code *
 compile(struct str pattern, int *error, PCRE2_SIZE *at)
 {
-    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
+    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY |
+                       PCRE2_DOTALL;
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     pcre2_code *code;
 

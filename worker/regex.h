@@ -1,9 +1,9 @@
 /*
- * Regular expressions: PCRE2, compiled and JIT-compiled in the master when the configuration is
- * loaded, matched in the workers. Matching is bounded: subjects of at most 8 KiB, PCRE2's match limit of
- * 10,000 for each place where a match could begin, 50 ms for all matches of a budget, which is a request's, a
- * JIT stack of 1 MiB a worker and as much heap where there is no JIT, where a pattern that takes a step a
- * byte is given up on sooner.
+ * Regular expressions: PCRE2, compiled and JIT-compiled in the master when the configuration is loaded, matched in
+ * the workers. A dot takes any byte, line feeds too. Matching is bounded: subjects of at most 8 KiB, PCRE2's match
+ * limit of 10,000 for each place where a match could begin, 50 ms for all matches of a budget, which is a
+ * request's, a JIT stack of 1 MiB a worker and as much heap where there is no JIT, where a pattern that takes a
+ * step a byte is given up on sooner.
  */
 #ifndef WEIR_REGEX_H
 #define WEIR_REGEX_H

@@ -67,6 +67,8 @@ START_TEST(bytes_are_bytes)
     ck_assert_int_eq(regex_match(compile("^..\\x00.$"), subject, NULL), REGEX_YES);
     ck_assert_int_eq(regex_match(compile("^/\\w"), subject, NULL), REGEX_NO);
     ck_assert_int_eq(regex_match(compile("^$"), STR_NONE, NULL), REGEX_YES);
+    ck_assert_int_eq(regex_match(compile("^.*evil"), STR("\nevil"), NULL), REGEX_YES);
+    ck_assert_int_eq(regex_match(compile("(?-s)^.*evil"), STR("\nevil"), NULL), REGEX_NO);
     /* a dollar is the end, not the line feed before it */
     ck_assert_int_eq(regex_match(compile("^a$"), STR("a\n"), NULL), REGEX_NO);
 }
