@@ -75,7 +75,7 @@ respond(struct request *r, const void *data)
     trace(r, conf->line, "respond: %d with %zu bytes", (int)conf->status, body.n);
     answer(r, (int)conf->status, type, body);
     for (size_t i = 0; i < conf->headers.n; i++)
-        if (field_id(conf->headers.v[i].name) != FIELD_CONTENT_TYPE)
+        if (values[i].n > 0 && field_id(conf->headers.v[i].name) != FIELD_CONTENT_TYPE)
             fields_add(&r->response.fields, conf->headers.v[i].name, values[i]);
     return HOOK_ANSWER;
 }

@@ -30,6 +30,14 @@ def test_respond():
     assert c.ask(GET).body == b"hi\n"
 
 
+def test_respond_leaves_out_what_is_empty():
+    weir = site('respond: {body: "x", headers: {X-V: $arg_v, X-W: "", Content-Type: $arg_t}}')
+    r = weir.get("/")
+    assert not {"x-v", "x-w", "content-type"} & set(r.names), r
+    r = weir.get("/?v=1&t=a/b")
+    assert r.get("X-V") == "1" and r.get("Content-Type") == "a/b", r
+
+
 def test_respond_without_content():
     r = site("respond: {status: 204}").connect().ask(GET + GET)
     assert r.status == 204 and "content-length" not in r.names, r

@@ -180,6 +180,20 @@ def test_a_trailer_brings_nothing_back():
     assert weir.get().trailers == [("X-Sum", "1")]
 
 
+def test_what_is_dropped_is_not_announced():
+    origin = Origin()
+    policy = "{X-User: ~, X-Role: guest, X-More: {add: a}}"
+    weir = behind(origin, f"request_headers: {policy}\n        response_headers: {policy}")
+    for said, left in [("X-User", []), ("x-user, X_Role", []), ("X-User,X-Sum ,,\tx-role, X-More", ["X-Sum, X-More"]),
+                       ("X-Sum", ["X-Sum"]), ("X-User\r\nTrailer: X-Sum,x-B", ["X-Sum, x-B"]), ("", [])]:
+        chunked = f"Transfer-Encoding: chunked\r\nTrailer: {said}\r\n\r\n0\r\nX-Sum: 1\r\nX-User: 2\r\n\r\n"
+        origin.answer = ("HTTP/1.1 200 OK\r\n" + chunked).encode()
+        r = weir.ask("POST / HTTP/1.1\r\nHost: t\r\n" + chunked)
+        q = origin.requests.pop()
+        assert r.all("Trailer") == q.all("Trailer") == left, (said, r.raw, q.raw)
+        assert r.trailers == q.trailers == [("X-Sum", "1")], (r.trailers, q.trailers)
+
+
 def errors(policy):
     file = f"{temp_dir()}/weir.yaml"
     with open(file, "w", encoding="utf-8") as f:

@@ -149,6 +149,44 @@ edits_drop_disguises(const struct edits *edits, struct request *r, const char *w
         drop_disguises(&edits->v[i], r, what);
 }
 
+static bool
+is_fixed(const struct fields *f, struct str name)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].fixed && field_reads_as(f->v[i].name, name))
+            return true;
+    return false;
+}
+
+/* The list without the names whose trailers will not pass (hop_trailer). */
+static struct str
+announced(const struct fields *f, struct str list)
+{
+    char *text = arena_alloc(f->arena, 2 * list.n + 1), *at = text;
+    struct str member;
+
+    while (str_list_next(&list, &member)) {
+        if (is_fixed(f, member))
+            continue;
+        if (at > text)
+            at = mempcpy(at, ", ", 2);
+        at = mempcpy(at, member.p, member.n);
+    }
+    return (struct str){text, (size_t)(at - text)};
+}
+
+static void
+announce(struct fields *f)
+{
+    if (!(f->seen >> FIELD_TRAILER & 1))
+        return;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].id == FIELD_TRAILER && !f->v[i].gone) {
+            f->v[i].value = announced(f, f->v[i].value);
+            f->v[i].gone = f->v[i].value.n == 0;
+        }
+}
+
 int
 edits_apply(const struct edits *edits, struct request *r, struct fields *f, const char *what)
 {
@@ -157,6 +195,7 @@ edits_apply(const struct edits *edits, struct request *r, struct fields *f, cons
     for (size_t i = 0; i < edits->n; i++)
         if (!apply(&edits->v[i], r, f, what))
             status = 500;
+    announce(f);
     return status;
 }
 

@@ -26,7 +26,7 @@ void edits_drop_disguises(const struct edits *edits, struct request *r, const ch
 /*
  * Worker: all of them in order on f. A value that expands to nothing leaves its field out (set: without
  * one); one that no field may have changes nothing, and 500 is returned when the others are made; so is it for a
- * Host that is none. Else 0. `what` is the key, for the trace.
+ * Host that is none. Else 0. Trailer does not name what is set or removed any more. `what` is the key, for the trace.
  */
 int edits_apply(const struct edits *edits, struct request *r, struct fields *f, const char *what);
 
