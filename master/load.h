@@ -25,9 +25,10 @@ struct findings {
 };
 
 /*
- * Reads and checks a file, its `user` included where one is root (or text that stands for one, called `name` in messages): the config in
- * an arena of its own, or NULL where findings->errors is not 0. Warnings come with a config too. Series and
- * descriptors are not in it yet: they are the caller's. Findings live in findings->arena, which the caller made.
+ * Reads and checks a file, its `user` included where one is root (or text that stands for one, called `name` in
+ * messages): the config in an arena of its own, or NULL where findings->errors is not 0. Warnings come with a config
+ * too. Series and descriptors are not in it yet: they are the caller's. Findings live in findings->arena, which the
+ * caller made.
  */
 struct conf *load_file(const char *path, struct findings *findings);
 struct conf *load_text(const char *name, struct str text, struct findings *findings);

@@ -7,8 +7,9 @@
  * (head->high at most) touches a few cache lines. A budget is, for each entry and row, two rings of
  * one-second buckets: a second and a count in one word.
  *
- * Invariants: a cell or bucket is written by its row's worker alone (cells.h). Capacities and the key are copied out of the segment when it is mapped: whatever a
- * broken worker writes there, no access leaves the mapping. What is published about names: health_name.c.
+ * Invariants: a cell or bucket is written by its row's worker alone (cells.h). Capacities and the key are copied out
+ * of the segment when it is mapped: whatever a broken worker writes there, no access leaves the mapping. What is
+ * published about names: health_name.c.
  */
 #include "shm/health.h"
 

@@ -64,6 +64,15 @@ def test_the_top_level_holds_the_allowed():
     assert not (wrong := {t for t in top if t[0] != "."} - TOP), wrong
 
 
+def test_lines_are_short():
+    wrong = []
+    for path in tracked():
+        if re.search(r"\.([ch]|py)$", path) and os.path.exists(os.path.join(ROOT, path)):
+            with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+                wrong += [f"{path}:{i}" for i, line in enumerate(f, 1) if len(line.rstrip("\n")) > 120]
+    assert not wrong, "longer than 120 columns: " + ", ".join(wrong)
+
+
 def test_the_build_knows_every_file():
     with open(os.path.join(ROOT, "Makefile.am"), encoding="utf-8") as f:
         words = set(re.split(r"[\s\\]+", f.read()))

@@ -101,7 +101,8 @@ def test_the_repeated_request_is_the_same():
 def test_trailers():
     """RFC 9110 6.5.1: what frames, routes or authorises doesn't go on behind the content."""
     bad = ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: u\r\nTrailer: X\r\nConnection: X\r\n"
-           "Set-Cookie: a\r\nAuthorization: b\r\nContent-Type: c/d\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\n"
+           "Set-Cookie: a\r\nAuthorization: b\r\nContent-Type: c/d\r\nX-Forwarded-For: 6.6.6.6\r\n"
+           "X_Forwarded_For: 6.6.6.6\r\n"
            "X-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\nVia: 1.1 u\r\nX-Request-ID: mine\r\n")
     chunks = "2\r\nok\r\n0\r\n" + bad + "X-T: 1\r\n\r\n"
     origin = Origin(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}".encode())
@@ -169,8 +170,9 @@ trusted_proxies: 127.0.0.1
 sites: [{hosts: ["*"], routes: [{redirect: {to: "$client_ip"}}]}]
 """)
     for value, want in [("", "127.0.0.1"), (",", "127.0.0.1"), ("garbage", "unknown"), ("1.2.3.4, garbage", "unknown"),
-                        ("garbage, 1.2.3.4", "1.2.3.4"), ("1.2.3.4:80", "1.2.3.4"), ("[::1]:80", "::1"), ("[::1]", "::1"),
-                        ("unknown", "unknown"), ("1.2.3.4,", "1.2.3.4"), ("9.9.9.9, ::ffff:127.0.0.1", "9.9.9.9"),
+                        ("garbage, 1.2.3.4", "1.2.3.4"), ("1.2.3.4:80", "1.2.3.4"), ("[::1]:80", "::1"),
+                        ("[::1]", "::1"), ("unknown", "unknown"), ("1.2.3.4,", "1.2.3.4"),
+                        ("9.9.9.9, ::ffff:127.0.0.1", "9.9.9.9"),
                         ("1.2.3.4 5.6.7.8", "unknown"), ("1.2.3.4, 127.0.0.1", "1.2.3.4")]:
         got = weir.get("/", f"X-Forwarded-For: {value}").get("Location")
         assert got == want, (value, got)

@@ -311,6 +311,5 @@ def test_many_checks_wait_for_each_other():
     assert bound // 2 < max(most) <= bound + 20, max(most)
 
 
-
 if __name__ == "__main__":
     run()

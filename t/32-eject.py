@@ -95,7 +95,8 @@ def test_never_the_last_one_nor_more_than_max_ejected():
 
     bads = [dead() for _ in range(3)]
     good = Origin()
-    weir = start(text([*bads, good.address], "eject: {failures: 1, for: 1h, max_ejected: 50%}, retry: {attempts: 3, budget: 100%}"))
+    weir = start(text([*bads, good.address], "eject: {failures: 1, for: 1h, max_ejected: 50%}, "
+                      "retry: {attempts: 3, budget: 100%}"))
     for _ in range(40):
         assert weir.get().status in (200, 502)
     assert weir.errors().count("ejected for") == 2

@@ -67,7 +67,8 @@ def test_a_location_leads_to_no_host_that_the_file_did_not_mean():
         return r.get("Location") if r.status == 302 else r.status
 
     old, new = " HTTP/1.0", " HTTP/1.1\r\nHost: t"
-    for to in ["https://$host$uri", "HTTPS://$host$uri", "$scheme://$host$uri", "//$host$uri", "https://$host:8443$uri"]:
+    for to in ["https://$host$uri", "HTTPS://$host$uri", "$scheme://$host$uri", "//$host$uri",
+               "https://$host:8443$uri"]:
         for target in ["/redir", "//evil.example/a", "/", "/?a", "/%5Cevil.example"]:
             assert ask(to, f"GET {target}{old}") == 400, (to, target)
             host = "t:8443" if "8443" in to else "t"

@@ -185,8 +185,9 @@ accept_stop(void)
     pause_accepting();
     /* what waits in a queue that is closed for good meets a reset: they are answered, and told to close */
     for (size_t i = 0; i < count; i++)
-        for (int n = 0; n < LAST_ACCEPTS && worker.connections < worker.connections_most && accept_one(&acceptors[i]); n++)
-            continue;
+        for (int n = 0; n < LAST_ACCEPTS && worker.connections < worker.connections_most; n++)
+            if (!accept_one(&acceptors[i]))
+                break;
     for (size_t i = 0; i < count; i++)
         close(acceptors[i].io.fd);
     count = 0;

@@ -8,8 +8,8 @@
 
 /*
  * Makes the answer the request's source: status, content (bytes that live as long as the request;
- * empty is fine) and its type (empty: no Content-Type). Fields are added to r->response.fields afterwards by the caller.
- * A hook then returns HOOK_ANSWER.
+ * empty is fine) and its type (empty: no Content-Type). Fields are added to r->response.fields afterwards by the
+ * caller. A hook then returns HOOK_ANSWER.
  */
 void answer(struct request *r, int status, struct str type, struct str content);
 

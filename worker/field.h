@@ -58,7 +58,7 @@ struct field {
     struct str value;           /* trimmed */
     enum field_id id;
     bool gone;                  /* removed: skip it */
-    bool fixed;                 /* gone or not, a policy has said so: no trailer that reads as that name passes (hop.h) */
+    bool fixed;                 /* gone or not, a policy has said so: no trailer that reads as it passes (hop.h) */
 };
 
 struct fields {

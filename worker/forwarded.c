@@ -99,7 +99,8 @@ client_of(struct request *r)
         if (member.n == 0)
             continue;
         if (!parse_member(&ip, member)) {
-            trace(r, r->listener->line, "X-Forwarded-For: %.*s is no address: nobody knows the client", STR_ARG(member));
+            trace(r, r->listener->line, "X-Forwarded-For: %.*s is no address: nobody knows the client",
+                  STR_ARG(member));
             return (struct ip){.family = IP_UNKNOWN};
         }
         client = ip;

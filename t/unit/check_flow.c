@@ -272,7 +272,8 @@ pinned(const struct flow *f)
 /* A peer chooses how its bytes are cut: it can't make them cost more than a few times their length. */
 START_TEST(short_slices_pin_no_buffer_each)
 {
-    size_t lengths[][2] = {{1, 1}, {1, HOLD_LEAST}, {HOLD_LEAST, HOLD_LEAST}, {HOLD_LEAST - 1, HOLD_LEAST - 1}, {7, 5000}};
+    size_t lengths[][2] = {{1, 1}, {1, HOLD_LEAST}, {HOLD_LEAST, HOLD_LEAST}, {HOLD_LEAST - 1, HOLD_LEAST - 1},
+                           {7, 5000}};
     struct flow f;
 
     flow_init(&f, 1 << 18);

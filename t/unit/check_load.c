@@ -88,7 +88,8 @@ static const struct key diary_keys[] = {
 };
 
 static const struct module diary_module = {
-    .key = {.name = "diary", .type = KEY_SECTION, .def = "{}", .help = "diary", .levels = KEY_POLICY, .keys = diary_keys},
+    .key = {.name = "diary", .type = KEY_SECTION, .def = "{}", .help = "diary", .levels = KEY_POLICY,
+            .keys = diary_keys},
     .conf_size = sizeof(struct diary),
     .hook = {[PHASE_LOG] = next},
 };
@@ -211,7 +212,8 @@ static const struct {
     {"hosts: a\n" LISTEN SITES, "f:1:1: `hosts` may not stand at the top level, only in sites\n"},
     {ROUTE "    workers: 1\n", "f:6:5: `workers` may not stand in a route, only at the top level\n"},
     {ROUTE "    listen: a\n", "f:6:5: `listen` may not stand in a route, only at the top level and in sites\n"},
-    {ROUTE "    limits: {request_line: 4k}\n", "f:6:14: `request_line` may not stand in a route, only at the top level\n"},
+    {ROUTE "    limits: {request_line: 4k}\n",
+     "f:6:14: `request_line` may not stand in a route, only at the top level\n"},
     {ROUTE "    timeouts: {client_idle: 4s}\n",
      "f:6:16: `client_idle` may not stand in a route, only at the top level\n"},
     {LISTEN "sites: [{hosts: a, user: b, routes: [{say: {}}]}]\n",
@@ -240,7 +242,8 @@ static const struct {
     {"drain_timeout: 366d\n" LISTEN SITES, "f:1:16: `drain_timeout` wants at most 365d, not `366d`\n"},
     {"drain_timeout: 9999999999999999999d\n" LISTEN SITES,
      "f:1:16: `drain_timeout` wants a duration as 500ms, 5s, 10m, 1h, 7d or 0, not `9999999999999999999d`\n"},
-    {"stats_interval: 99ms\n" LISTEN SITES, "f:1:17: `stats_interval` wants a duration of at least 100ms, not `99ms`\n"},
+    {"stats_interval: 99ms\n" LISTEN SITES,
+     "f:1:17: `stats_interval` wants a duration of at least 100ms, not `99ms`\n"},
     {"limits: 5\n" LISTEN SITES, "f:1:9: `limits` wants a mapping, not `5`; did you mean `{connections: 5}`?\n"},
     {"limits: off\n" LISTEN SITES, "f:1:9: `limits` wants a mapping, not `off`\n"},
     {"limits: {connections: 1k}\n" LISTEN SITES,
@@ -318,7 +321,8 @@ static const struct {
     {"upstreams: {app: {servers: [10.0.0.1:80, 'unix:/a', 'unix:/a', 10.0.0.1:80]}}\n" LISTEN SITES,
      "f:1:53: server `unix:/a` stands twice, first on line 1\n"
      "f:1:64: server `10.0.0.1:80` stands twice, first on line 1\n"},
-    {"upstreams: {app: {servers: 10.0.0.1:80, balance: least_con, keepalive: [1], retry: {on: [500, reset]}}}\n" LISTEN SITES,
+    {"upstreams: {app: {servers: 10.0.0.1:80, balance: least_con, keepalive: [1], retry: {on: [500, reset]}}}\n"
+     LISTEN SITES,
      "f:1:50: `balance` wants round_robin, least_conn, random_two, ip_hash or hash, not `least_con`\n"
      "f:1:72: `keepalive` wants a whole number from 0 to 65536, not a list\n"
      "f:1:90: `on` wants a list of connect, reset, timeout, 502, 503 and 504, not `500`\n"},
@@ -334,7 +338,8 @@ static const struct {
     {"upstreams: {app: {servers: 10.0.0.1:80, health: {interval: 10ms}}}\n" LISTEN SITES,
      "f:1:49: `health` needs one of `http` and `tcp: true`\n"
      "f:1:60: `interval` wants a duration of at least 50ms, not `10ms`\n"},
-    {"upstreams: {app: {servers: 10.0.0.1:80, health: {tcp: true, http: x, expect: [99, 200-100, 200]}}}\n" LISTEN SITES,
+    {"upstreams: {app: {servers: 10.0.0.1:80, health: {tcp: true, http: x, expect: [99, 200-100, 200]}}}\n"
+     LISTEN SITES,
      "f:1:49: `health` has but one of `http` and `tcp: true`\n"
      "f:1:67: `http` wants a path that begins with /, not `x`\n"
      "f:1:79: `expect` wants a status or a range as 200-399, or a list of them, not `99`\n"
@@ -367,7 +372,8 @@ static const struct {
     {LISTEN "sites: []\n", "f:2:8: `sites` is an empty list\n"},
     {LISTEN "sites: [{}]\n", "f:2:9: `hosts` is missing\nf:2:9: `routes` is missing\n"},
     {LISTEN "sites: [a]\n", "f:2:9: a site is a mapping\n"},
-    {LISTEN "sites: [{hosts: [], routes: []}]\n", "f:2:17: `hosts` is an empty list\nf:2:29: `routes` is an empty list\n"},
+    {LISTEN "sites: [{hosts: [], routes: []}]\n",
+     "f:2:17: `hosts` is an empty list\nf:2:29: `routes` is an empty list\n"},
     {LISTEN "sites: [{hosts: ['*.*.a', 'a b', 'a:80', '*a', '*.[::1]', ''], routes: [{say: {}}]}]\n",
      "f:2:18: host `*.*.a`: * stands alone, or as *. before a name\n"
      "f:2:27: host `a b`: no host\n"
@@ -400,7 +406,8 @@ static const struct {
      "those\n"},
     {LISTEN "sites: [{hosts: a, routes: [{say: {status: 99}}]}]\n",
      "f:2:44: `status` wants a whole number from 200 to 599, not `99`\n"},
-    {LISTEN "sites:\n- hosts: a\n  routes:\n  - match: {path: a}\n    say: {}\n  - match: {path: /a/../b}\n    say: {}\n"
+    {LISTEN "sites:\n- hosts: a\n  routes:\n  - match: {path: a}\n    say: {}\n"
+            "  - match: {path: /a/../b}\n    say: {}\n"
             "  - match: {prefix: /%7e//x}\n    say: {}\n  - match: {path: '/a?b'}\n    say: {}\n",
      "f:5:19: `path` has to begin with /, not `a`\n"
      "f:7:19: `path` wants a canonical path: `/b`, not `/a/../b`\n"
@@ -415,22 +422,24 @@ static const struct {
      "f:2:53: `methods`: `a b` is no method\nf:2:60: `methods` wants a list of methods; this one is empty\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: {scheme: ftp, headers: {}}, say: {}}]}]\n",
      "f:2:46: `scheme` wants http or https, not `ftp`\nf:2:60: `headers` is an empty mapping\n"},
-    {LISTEN "sites: [{hosts: a, routes: [{match: {headers: {X: ~, 'a b': 1, Y: [], y: '~(', Z: \"a\\n\"}}, say: {}}]}]\n",
+    {LISTEN "sites: [{hosts: a, routes: [{match: {headers: {X: ~, 'a b': 1, Y: [], y: '~(', Z: \"a\\n\"}}, "
+            "say: {}}]}]\n",
      "f:2:51: `headers`: `X` wants a value or \"~regex\", not nothing; \"~\" in quotes takes any value\n"
      "f:2:54: `headers`: `a b` is no header name\n"
      "f:2:67: `headers`: `Y` wants a value or \"~regex\", not a list\n"
      "f:2:71: `headers`: `y` stands twice, first on line 2\n"
      "f:2:77: `headers`: missing closing parenthesis\n"
      "f:2:83: `headers`: no `Z` is `a?`: no header has control bytes\n"},
-    {LISTEN "sites: [{hosts: a, routes: [{match: {cookies: {a=b: 1, c: 'x;y', '': 1}, query: {'': x, b: ' '}}, say: {}},\n"
+    {LISTEN "sites: [{hosts: a, routes: [{match: {cookies: {a=b: 1, c: 'x;y', '': 1}, query: {'': x, b: ' '}}, "
+            "say: {}},\n"
             "  {match: {query: v}, say: {}}]}]\n",
      "f:2:48: `cookies`: `a=b` is no cookie name\n"
      "f:2:59: `cookies`: no `c` is `x;y`: a cookie ends at ;\n"
      "f:2:66: `cookies`: `` is empty\n"
      "f:2:82: `query`: `` is empty\n"
      "f:3:19: `query` wants a mapping of names to values or ~regex, not `v`\n"},
-    {LISTEN "sites: [{hosts: a, routes: [{match: /x, say: {}}]}]\n", "f:2:37: `match` wants a mapping, not `/x`; did you mean "
-     "`{prefix: /x}`?\n"},
+    {LISTEN "sites: [{hosts: a, routes: [{match: /x, say: {}}]}]\n",
+     "f:2:37: `match` wants a mapping, not `/x`; did you mean `{prefix: /x}`?\n"},
     {LISTEN "sites: [{hosts: a, routes: [{match: {path: [/x]}, say: {}}]}]\n",
      "f:2:44: `path` wants a canonical path, not a list\n"},
 
@@ -471,7 +480,8 @@ START_TEST(what_does_nothing_is_a_warning)
     conf = load_text("f", STR("upstreams:\n  a: {servers: 10.0.0.1:80, balance: hash, hash_key: cookie_sid}\n"
                               "  b: {servers: 10.0.0.1:80, balance: hash, hash_key: x}\n"
                               "  c: {servers: 10.0.0.1:80, balance: hash, hash_key: '$host$sent_http_x'}\n" LISTEN
-                              "sites:\n- hosts: a\n  routes:\n  - {match: {prefix: '/x*'}, say: {body: $status}}\n"), &f);
+                              "sites:\n- hosts: a\n  routes:\n"
+                              "  - {match: {prefix: '/x*'}, say: {body: $status}}\n"), &f);
     ck_assert_ptr_nonnull(conf);
     same(found(),
          "f:2:54: warning: `hash_key`: `cookie_sid` is the same for all requests; did you mean `$cookie_sid`?\n"
@@ -626,7 +636,8 @@ START_TEST(policies_are_laid_over)
 
     load(LISTEN "limits: {request_body: 1m}\ntimeouts: {connect: 1s, client_idle: 9s}\nmin_rate: 100\n"
                 "sites:\n- hosts: a\n  timeouts: {upstream: 2s}\n  buffer: 128k\n  encoded_slash: reject\n  routes:\n"
-                "  - {match: {path: /a}, timeouts: {connect: 5s, upstream: 0}, limits: {response_head: 1k}, min_rate: 0, say: {}}\n"
+                "  - {match: {path: /a}, timeouts: {connect: 5s, upstream: 0}, limits: {response_head: 1k}, "
+                "min_rate: 0, say: {}}\n"
                 "  - {match: {path: /b}, timeouts: off, min_rate: off, say: {}}\n"
                 "- {hosts: b, routes: [{encoded_slash: reject, say: {}}]}\n");
     top = &conf->scope.policy;
@@ -704,7 +715,8 @@ START_TEST(ready_runs_once_where_it_is_written)
 {
     const struct note *top, *route;
 
-    load("note: {text: top}\n" LISTEN "sites:\n- hosts: a\n  routes:\n  - {match: {path: /a}, note: {number: 1}, say: {}}\n"
+    load("note: {text: top}\n" LISTEN "sites:\n- hosts: a\n  routes:\n"
+         "  - {match: {path: /a}, note: {number: 1}, say: {}}\n"
          "  - {match: {path: /b}, say: {}}\n  - {match: {path: /c}, note: off, say: {}}\n");
     top = of(&conf->scope, NOTE);
     route = of(route_scope(0), NOTE);
@@ -805,6 +817,12 @@ START_TEST(files_that_cannot_be_read_are_an_error)
 END_TEST
 
 /* What is printed as a default is what is loaded: an empty file's worth of it, written out, changes nothing. */
+static void
+has(const char *text, const char *what)
+{
+    ck_assert_msg(strstr(text, what) != NULL, "no %s", what);
+}
+
 START_TEST(the_reference_names_every_key)
 {
     char *text;
@@ -813,12 +831,12 @@ START_TEST(the_reference_names_every_key)
 
     load_print_keys(to);
     fclose(to);
-    ck_assert_ptr_nonnull(strstr(text, "\nlimits.request_body\n    a size; default 16m; policy\n    longer: 413; 0: no limit\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nlimits.request_line\n    a size from 64 to 1m; default 8k; at the top level only\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nsites[].routes[].say.status\n    a whole number from 200 to 599; default 200\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nnote.inner.wait\n    a duration; default 1s; policy\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nupstreams.NAME.servers[].weight\n    a whole number from 1 to 1000; default 1\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nlisten\n    a list of mappings; required\n"));
+    has(text, "\nlimits.request_body\n    a size; default 16m; policy\n    longer: 413; 0: no limit\n");
+    has(text, "\nlimits.request_line\n    a size from 64 to 1m; default 8k; at the top level only\n");
+    has(text, "\nsites[].routes[].say.status\n    a whole number from 200 to 599; default 200\n");
+    has(text, "\nnote.inner.wait\n    a duration; default 1s; policy\n");
+    has(text, "\nupstreams.NAME.servers[].weight\n    a whole number from 1 to 1000; default 1\n");
+    has(text, "\nlisten\n    a list of mappings; required\n");
     free(text);
 }
 END_TEST

@@ -53,7 +53,7 @@ struct client {
     bool close;                 /* the response says so: no request comes after it */
     bool blocked;               /* the socket takes no more of what is ready */
     bool half_closed;           /* the client has sent its FIN */
-    bool gently;                /* a response is cut short by a FIN: what the client has yet to read of it stays whole */
+    bool gently;                /* a response is cut short by a FIN: what the client has yet to read stays whole */
     unsigned requests;
     int64_t since;              /* clock_ms(): when the state began */
     uint64_t mark;              /* how far what the timer runs for had come when it was set */

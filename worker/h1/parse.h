@@ -71,10 +71,10 @@ void h1_head_init(struct h1_head *h, struct fields *f, const struct h1_limits *l
  * buf[h->size..n) is content or the next message.
  *
  * A request: 400 for a malformed line, field or framing (also a repeated Host or Content-Length,
- * more than 64 members of Connection, Content-Length beside Transfer-Encoding, chunked not final, Transfer-Encoding in HTTP/1.0, the
- * HTTP/2 preface); 501 for an unknown transfer coding; 505 for a version; 414, 431. Host's value
- * and the target are looked at by host.h and uri.h, not here; that HTTP/1.1 must have a Host is the
- * caller's to check, too. After a status or H1_DONE the head is not to be parsed on.
+ * more than 64 members of Connection, Content-Length beside Transfer-Encoding, chunked not final,
+ * Transfer-Encoding in HTTP/1.0, the HTTP/2 preface); 501 for an unknown transfer coding; 505 for a version;
+ * 414, 431. Host's value and the target are looked at by host.h and uri.h, not here; that HTTP/1.1 must have a
+ * Host is the caller's to check, too. After a status or H1_DONE the head is not to be parsed on.
  */
 int h1_parse_request(struct h1_head *h, const char *buf, size_t n);
 int h1_parse_response(struct h1_head *h, const char *buf, size_t n);

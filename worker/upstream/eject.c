@@ -76,8 +76,8 @@ spare(struct endpoint *e, uint32_t failures)
     unsigned long more;
 
     if (log_due(&e->spared, clock_ms(), AGAIN_MS, &more))
-        log_warning("upstream %.*s, server %.*s: %u failures in a row, but it stays: it is the last one up, or more than "
-                    "max_ejected would be out", STR_ARG(e->group->conf->name), STR_ARG(e->text), failures);
+        log_warning("upstream %.*s, server %.*s: %u failures in a row, but it stays: it is the last one up, or "
+                    "more than max_ejected would be out", STR_ARG(e->group->conf->name), STR_ARG(e->text), failures);
 }
 
 static void
