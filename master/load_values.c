@@ -271,6 +271,15 @@ edit_mapping(struct loader *l, const struct key *k, const struct node *n, struct
     return NULL;
 }
 
+/* A plain `off`, which takes whole policies back; in quotes it is meant: X-DNS-Prefetch-Control has that value. */
+static void
+warn_off(struct loader *l, const struct key *k, const struct node *n, const struct edit *e)
+{
+    if (e->kind == EDIT_SET && n->lead == 0 && str_eq(n->text, STR("off")))
+        load_warning(l, n, "`%s`: `%.*s` gets the value `off`; ~ removes it, and \"off\" in quotes says that it is meant",
+                     k->name, STR_ARG(e->name));
+}
+
 static bool
 read_edit(struct loader *l, const struct key *k, const struct node *key, const struct node *n, struct edit *e)
 {
@@ -290,6 +299,7 @@ read_edit(struct loader *l, const struct key *k, const struct node *key, const s
     if (n == NULL || (e->value = compile_template(l, k->name, n)) == NULL)
         return false;
     hint_template(l, k, n, e->value);
+    warn_off(l, k, n, e);
     return true;
 }
 
