@@ -174,8 +174,9 @@ hang_up(struct child *c)
 }
 
 void
-child_read(struct child *c)
+child_read(const struct generation *g, unsigned number)
 {
+    struct child *c = &g->children[number];
     char message[16];
     ssize_t n;
 
@@ -186,7 +187,10 @@ child_read(struct child *c)
         if (n <= 0) {
             hang_up(c);
         } else if (message[0] == CONTROL_READY) {
+            if (c->died)
+                log_notice("worker %u of generation %u runs again, pid %d", number, g->number, (int)c->pid);
             c->ready = true;
+            c->died = false;
             c->failures = 0;
         }
     }
@@ -233,7 +237,7 @@ child_reaped(struct master *m, struct generation *g, unsigned number, int status
     struct child *c = &g->children[number];
     bool served = slots_row(m->shared.slots, c->row)->served != 0;
 
-    child_read(c);                      /* it may have been ready before it died */
+    child_read(g, number);              /* it may have been ready before it died */
     hang_up(c);
     if (!(g->ending && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM))
         describe(g, number, status);
@@ -244,8 +248,11 @@ child_reaped(struct master *m, struct generation *g, unsigned number, int status
         return;
     __atomic_fetch_add(&slots_master(m->shared.slots)->restarts, 1, __ATOMIC_RELAXED);
     c->failures += !c->ready;
+    c->died = true;
     if (!served) {
         put_off(c);
+        log_notice("worker %u of generation %u starts again in %.1f s: the last one served nobody", number, g->number,
+                   (double)c->backoff / 1000);
         return;
     }
     c->backoff = 0;

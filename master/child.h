@@ -20,6 +20,7 @@ struct child {
     unsigned row;
     unsigned series;            /* of the number's counters */
     bool ready;                 /* it has said that it accepts */
+    bool died;                  /* its predecessor did: its being ready is worth a line */
     int64_t start_at;           /* when the next one is due, clock_ms; NEVER while one runs or none shall */
     int64_t kill_at;            /* when SIGKILL is due; NEVER */
     int64_t backoff;            /* ms that the next start waits; 0: none */
@@ -32,7 +33,7 @@ enum child_start { CHILD_STARTED, CHILD_FAILED, CHILD_NO_ROW };
 enum child_start child_start(struct master *m, struct generation *g, unsigned number);
 
 /* Reads its messages: it is ready, or its end of the socket is closed. */
-void child_read(struct child *c);
+void child_read(const struct generation *g, unsigned number);
 
 void child_drain(struct child *c);
 

@@ -350,14 +350,16 @@ report(struct loader *l, struct findings *f)
     f->v = arena_alloc(f->arena, (l->remark_count + 1) * sizeof(*f->v));
     for (size_t i = 0; i < l->remark_count; i++) {
         const struct remark *r = &l->remarks[i];
-        struct str text = clean(r->text, f->arena);
+        struct str place, text = clean(r->text, f->arena);
 
         if (repeats(l->remarks, i))
             continue;
+        place = arena_printf(f->arena, "%.*s:%d:%d: ", STR_ARG(file), r->line, r->column);
         f->v[f->n++] = (struct finding){
             .warning = r->warning,
-            .text = arena_printf(f->arena, "%.*s:%d:%d: %s%.*s", STR_ARG(file), r->line, r->column,
-                                 r->warning ? "warning: " : "", STR_ARG(text)),
+            .text = arena_printf(f->arena, "%.*s%s%.*s", STR_ARG(place), r->warning ? "warning: " : "", STR_ARG(text)),
+            .place = place,
+            .message = text,
         };
         f->errors += !r->warning;
     }

@@ -14,7 +14,8 @@
 /* What was found wrong, in the order of the file. */
 struct finding {
     bool warning;
-    struct str text;            /* FILE:LINE:COLUMN: message */
+    struct str text;            /* FILE:LINE:COLUMN: message, or warning: message */
+    struct str place, message;  /* of a warning, for a log that has levels: the parts before and after that word */
 };
 
 struct findings {

@@ -352,7 +352,7 @@ read_children(struct master *m)
 
     for (g = master_next(m, NULL); g != NULL; g = master_next(m, g)) {
         for (i = 0; i < g->count; i++)
-            child_read(&g->children[i]);
+            child_read(g, i);
     }
 }
 

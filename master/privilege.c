@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "worker/accept.h"
 #include "worker/base/arena.h"
 
 static void
@@ -93,10 +94,10 @@ privilege_drop(const struct privilege *p)
 enum { OTHERS = 256 };
 
 bool
-privilege_descriptors(const struct conf *conf, size_t others, struct reason *why)
+privilege_descriptors(const struct conf *conf, size_t listeners, size_t rows, struct reason *why)
 {
     rlim_t connections = (rlim_t)conf->scope.policy.limits.connections;
-    rlim_t want = 2 * connections + others + OTHERS;
+    rlim_t want = 2 * connections + listeners + rows + OTHERS;
     rlim_t welcome = want + 2 * connections;
     struct rlimit now, more;
 
@@ -110,8 +111,23 @@ privilege_descriptors(const struct conf *conf, size_t others, struct reason *why
         return true;
     return reason_set(why,
                       "limits.connections: %llu a worker need %llu descriptors, but the hard limit (ulimit -Hn) "
-                      "allows only %llu: there will be fewer",
-                      (unsigned long long)connections, (unsigned long long)want, (unsigned long long)now.rlim_max);
+                      "allows only %llu: a worker takes %zu",
+                      (unsigned long long)connections, (unsigned long long)want, (unsigned long long)now.rlim_max,
+                      accept_most(conf, listeners, rows));
+}
+
+struct reason
+privilege_lack(size_t descriptors)
+{
+    int error = errno;
+    struct reason r = {""};
+    struct rlimit now;
+
+    if (error == EMFILE && getrlimit(RLIMIT_NOFILE, &now) == 0)
+        reason_set(&r, ": ulimit -n is %llu, and at least %zu are needed", (unsigned long long)now.rlim_cur,
+                   descriptors + OTHERS);
+    errno = error;
+    return r;
 }
 
 void

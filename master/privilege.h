@@ -27,12 +27,14 @@ void privilege_free(struct privilege *p);
 bool privilege_drop(const struct privilege *p);
 
 /*
- * Raises RLIMIT_NOFILE to what limits.connections and so many other descriptors (listening sockets, eventfds)
- * need. Where it can't, it raises it as far as it may and returns false: *why says how many connections there will be.
+ * Raises RLIMIT_NOFILE to what limits.connections and so many listening sockets and rows (eventfds) need. Where it can't, it raises it as far as it may and returns false: *why says how many connections there will be.
  */
-bool privilege_descriptors(const struct conf *conf, size_t others, struct reason *why);
+bool privilege_descriptors(const struct conf *conf, size_t listeners, size_t rows, struct reason *why);
 
 /* The same for so many descriptors and a few more, in the master itself, as far as it may. */
 void privilege_room(size_t descriptors);
+
+/* Where errno says that there were too few for so many: ": ulimit -n is 256, and 512 are needed"; else empty. */
+struct reason privilege_lack(size_t descriptors);
 
 #endif

@@ -59,7 +59,7 @@ log_warnings(const struct findings *f)
 
     for (i = 0; i < f->n; i++) {
         if (f->v[i].warning)
-            log_warning("%.*s", STR_ARG(f->v[i].text));
+            log_warning("%.*s%.*s", STR_ARG(f->v[i].place), STR_ARG(f->v[i].message));
     }
 }
 
@@ -85,35 +85,66 @@ take_pidfile(struct master *m, const struct conf *conf, struct reason *why)
     return pidfile_is(&m->pidfile, conf->pid_file) || pidfile_lock(&m->coming_pidfile, conf->pid_file, why);
 }
 
+/* Who started it hears of it on stderr; who asks tomorrow why nothing runs reads the log. */
+static void
+log_failure(const struct master *m, const struct conf *conf, const struct reason *why)
+{
+    if (m->state != MASTER_STARTING)
+        return;
+    if (conf->logs[conf->error_log].kind != LOG_TO_STDERR && m->upgrade.role != UPGRADE_NEW)
+        log_error("weir could not start: %s", why->text);
+    log_to(STDERR_FILENO, false, LOG_NOTICE_);
+}
+
 /* The pid file comes first: a second weir of the same file should hear of that, not of a busy port. */
 static bool
 take(struct master *m, struct needs *n, struct reason *why)
 {
     n->workers = worker_count(n->conf);
     if (!privilege_find(&n->privilege, n->conf, why) ||
-        !segments_make(&m->shared, n->conf, n->workers, m->state == MASTER_STARTING, why))
+        !segments_make(&m->shared, n->conf, n->workers, m->state == MASTER_STARTING, why)) {
+        struct reason other;
+
+        if (m->state == MASTER_STARTING && open_logs(m, n, &other)) {
+            log_failure(m, n->conf, why);
+            files_close_logs(n->conf, n->log_fds);
+        }
         return false;
+    }
     if (!take_pidfile(m, n->conf, why))
         return false;
     if (open_logs(m, n, why)) {
         if (listen_prepare(&m->listen, n->conf, n->workers, why))
             return true;
-        if (m->state == MASTER_STARTING)
-            log_to(STDERR_FILENO, false, LOG_NOTICE_);
+        log_failure(m, n->conf, why);
         files_close_logs(n->conf, n->log_fds);
     }
     pidfile_remove(&m->coming_pidfile);
     return false;
 }
 
+/* Once, until it is another. */
+static void
+warn_of_descriptors(struct master *m, const struct conf *conf)
+{
+    static struct reason told;
+    struct reason why = {""};
+
+    if (!privilege_descriptors(conf, listen_count(&m->listen), slots_rows(m->shared.slots), &why) &&
+        strcmp(why.text, told.text) != 0)
+        log_warning("%s", why.text);
+    told = why;
+}
+
 static void
 start(struct master *m, struct needs *n)
 {
-    struct reason why;
     unsigned i, lost, number = slots_next_generation(m->shared.slots);
 
-    if (!privilege_descriptors(n->conf, listen_count(&m->listen) + slots_rows(m->shared.slots), &why))
-        log_warning("%s", why.text);
+    warn_of_descriptors(m, n->conf);
+    if (m->shared.buckets_lost)
+        log_warning("rate_limit_memory: the table is of another size, so that all buckets of rate_limit are full again");
+    m->shared.buckets_lost = false;
     lost = series_assign(n->conf, m->shared.slots, number);
     if (lost > 0)
         log_warning("%u listeners, routes and servers have no room in the statistics until weir is restarted", lost);

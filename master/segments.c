@@ -8,6 +8,7 @@
 
 #include "master/privilege.h"
 #include "master/series.h"
+#include "master/values.h"
 #include "worker/base/log.h"
 
 enum {
@@ -50,6 +51,26 @@ have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool s
     }
     return s->slots != NULL && slots_make_eventfds(s->slots);
 }
+/* A server that is given by name has several addresses. */
+static unsigned
+endpoints_most(const struct conf *conf)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf->upstream_count; i++)
+        for (size_t j = 0; j < conf->upstreams[i].server_count; j++)
+            n += conf->upstreams[i].servers[j].name.n > 0 ? HEALTH_ADDRESSES : 1;
+    return at_least(0, n);
+}
+
+static bool
+no_statistics(unsigned workers, struct reason *why)
+{
+    struct reason lack = privilege_lack(at_least(ROWS, (size_t)workers * GENERATIONS));
+
+    return reason_set(why, "cannot make the shared memory of the statistics: %m%s", lack.text);
+}
+
 
 static bool
 have_health(struct segments *s, const struct conf *conf, bool starting)
@@ -71,6 +92,16 @@ have_health(struct segments *s, const struct conf *conf, bool starting)
                                   at_least(NAMES, (size_t)TIMES * servers));
     return s->health != NULL;
 }
+static void
+warn_of_size(const struct limits_table *limits)
+{
+    struct arena *a = arena_new();
+    struct str size = values_size_text((int64_t)limits_size(limits), a);
+
+    log_warning("rate_limit_memory: the table keeps its size of %.*s until weir is restarted or upgraded", STR_ARG(size));
+    arena_free(a);
+}
+
 
 static bool
 have_limits(struct segments *s, const struct conf *conf, bool starting)
@@ -78,10 +109,10 @@ have_limits(struct segments *s, const struct conf *conf, bool starting)
     if (s->limits != NULL && limits_size(s->limits) != conf->rate_limit_memory) {
         if (starting) {
             limits_detach(s->limits);
+            s->buckets_lost = true;
             s->limits = NULL;
         } else {
-            log_warning("rate_limit_memory: the table keeps its size of %zu bytes until weir is restarted or upgraded",
-                        limits_size(s->limits));
+            warn_of_size(s->limits);
         }
     }
     if (s->limits == NULL)
@@ -114,7 +145,7 @@ segments_make(struct segments *s, const struct conf *conf, unsigned workers, boo
 {
     *why = (struct reason){0};
     if (!have_slots(s, conf, workers, starting, why))
-        return why->text[0] == '\0' ? reason_set(why, "cannot make the shared memory of the statistics: %m") : false;
+        return why->text[0] == '\0' ? no_statistics(workers, why) : false;
     if (!have_health(s, conf, starting))
         return reason_set(why, "cannot make the shared memory of the upstreams: %m");
     if (!have_limits(s, conf, starting))
@@ -156,5 +187,5 @@ segments_detach(struct segments *s)
         peers_detach(s->peers);
     if (s->slots != NULL)
         slots_detach(s->slots);
-    *s = (struct segments){NULL, NULL, NULL, NULL};
+    *s = (struct segments){0};
 }

@@ -19,6 +19,7 @@ struct segments {               /* NULL: not yet, or those of the last master ar
     struct health *health;
     struct limits_table *limits;
     struct peers *peers;
+    bool buckets_lost;          /* the limits of the last master were of another size: not logged yet */
 };
 
 /*

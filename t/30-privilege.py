@@ -81,7 +81,9 @@ def test_descriptors():
     weir = start(ANSWER + "limits: {connections: 3000}\n")
     assert limits(weir.worker_pids()[0]) >= 2 * 3000 + 256
     weir.reload(ANSWER + "limits: {connections: 1000000}\n")
-    weir.wait_log(r"connections: 1000000 .* need 2000\d\d\d descriptors.* only \d+")
+    weir.wait_log(r"connections: 1000000 .* need 2000\d\d\d descriptors.* only \d+: a worker takes \d+")
+    weir.reload()
+    assert weir.errors().count("connections: 1000000") == 1
     assert weir.ask(GET).status == 200
 
 

@@ -7,7 +7,7 @@ import socket
 import stat
 
 from lib.daemon import ANSWER, GET, Daemon, alive, gone, run_weir, title
-from lib.weir import Skip, connect, free_port, run, start, temp_dir
+from lib.weir import BIN, Skip, connect, free_port, run, start, temp_dir
 
 
 def refused(text, why, **how):
@@ -52,8 +52,39 @@ def test_bad_configuration():
 
 def test_busy_port():
     d = Daemon()
-    refused(ANSWER + f'listen: ["127.0.0.1:{d.port}"]\n', f"127.0.0.1:{d.port}: Address already in use", workers=4)
+    busy = refused(ANSWER + f'listen: ["127.0.0.1:{d.port}"]\n', f"127.0.0.1:{d.port}: Address already in use",
+                   workers=4)
+    busy.allow("Address already in use")
+    busy.wait_log(r"weir could not start: .*: Address already in use")
     assert d.ask(GET).status == 200
+
+
+def limited(n):
+    """weir, with so many descriptors at most."""
+    path = os.path.join(temp_dir(), "weir")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f'#!/bin/sh\nulimit -n {n}\nexec {BIN} "$@"\n')
+    os.chmod(path, 0o755)
+    return path
+
+
+def test_too_few_descriptors():
+    d = refused(ANSWER, "Too many open files: ulimit -n is 200, and at least 512 are needed", binary=limited(200))
+    d.allow("Too many open files")
+    d.wait_log("weir could not start: .* at least 512 are needed")
+
+
+def test_few_descriptors():
+    d = Daemon(binary=limited(350))
+    d.wait_log(r"only 350: a worker takes \d\d?\n")
+    d.reload()
+    assert d.errors().count("a worker takes") == 1
+
+
+def test_warnings_are_those_of_the_log():
+    d = Daemon(ANSWER.replace("respond", "match: {path: /*}, respond"))
+    assert ": warning: `path`" in d.output, d.output
+    d.wait_log(r"\[warning\] master: .*weir.yaml:\d+:\d+: `path`")
 
 
 def test_pid_file():

@@ -140,21 +140,35 @@ ready(struct io *io)
         continue;
 }
 
-/*
- * limits.connections, or what the descriptors allow: each client may need a server's as well. What is
- * left is for the pipes of splice, two each.
- */
+/* The descriptors that are left for connections and pipes. */
+static size_t
+spare(const struct conf *conf, size_t listeners, size_t rows)
+{
+    size_t others = OTHER_DESCRIPTORS + conf->log_count + listeners + rows;
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return r.rlim_cur > others + 2 ? (size_t)r.rlim_cur - others : 2;
+}
+
+/* limits.connections, or what the descriptors allow: each client may need a server's as well. */
+size_t
+accept_most(const struct conf *conf, size_t listeners, size_t rows)
+{
+    size_t most = (size_t)conf->scope.policy.limits.connections, left = spare(conf, listeners, rows);
+
+    return left / 2 < most ? left / 2 : most;
+}
+
+/* What is left is for the pipes of splice, two each. */
 static void
 share_descriptors(const struct conf *conf)
 {
-    size_t most = (size_t)conf->scope.policy.limits.connections;
-    size_t others = OTHER_DESCRIPTORS + conf->log_count + count + slots_rows(worker.slots);
-    size_t left = SIZE_MAX;
-    struct rlimit r;
+    size_t most = (size_t)conf->scope.policy.limits.connections, rows = slots_rows(worker.slots);
+    size_t left = spare(conf, count, rows);
 
-    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
-        left = r.rlim_cur > others + 2 ? (size_t)r.rlim_cur - others : 2;
-    worker.connections_most = left / 2 < most ? left / 2 : most;
+    worker.connections_most = accept_most(conf, count, rows);
     left = (left - 2 * worker.connections_most) / 2;
     pipe_limit(left < most ? (unsigned)left : (unsigned)most);
 }
