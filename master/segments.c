@@ -51,18 +51,6 @@ have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool s
     }
     return s->slots != NULL && slots_make_eventfds(s->slots);
 }
-/* A server that is given by name has several addresses. */
-static unsigned
-endpoints_most(const struct conf *conf)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < conf->upstream_count; i++)
-        for (size_t j = 0; j < conf->upstreams[i].server_count; j++)
-            n += conf->upstreams[i].servers[j].name.n > 0 ? HEALTH_ADDRESSES : 1;
-    return at_least(0, n);
-}
-
 static bool
 no_statistics(unsigned workers, struct reason *why)
 {

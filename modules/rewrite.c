@@ -2,12 +2,16 @@
  * rewrite: another path and query for the upstream. Each rule once, in order; a rule sees the path that the
  * ones before it made. Whatever else reads the path, as $path does, goes on reading the client's.
  */
+#include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/target.h"
 #include "worker/trace.h"
+
+#define COMPLAIN_MS 1000
+#define SHOWN 200               /* bytes of a path in the log */
 
 struct rule {
     struct regex *regex;
@@ -52,13 +56,32 @@ make_ready(struct ready *ready, void *data)
             compile_rule(ready, &rules[i]);
 }
 
+/* Any client can bring this about, as often as it likes and with a path as long as it likes. */
+static void
+complain(const struct request *r, const struct rule *rule, struct str path, const char *why)
+{
+    static struct log_pace pace;
+    unsigned long more;
+
+    if (!log_due(&pace, clock_ms(), COMPLAIN_MS, &more))
+        return;
+    if (path.n > SHOWN)
+        path.n = SHOWN;
+    if (more == 0)
+        log_error("%.*s:%d: `rewrite`: what a path becomes %s: %.*s", STR_ARG(r->conf->file), rule->line, why,
+                  STR_ARG(path));
+    else
+        log_error("%.*s:%d: `rewrite`: what a path becomes %s, and %lu more failed since this was said last: %.*s",
+                  STR_ARG(r->conf->file), rule->line, why, more, STR_ARG(path));
+}
+
 /* The request fails. */
 static int
 fail(struct request *r, const struct rule *rule, int status, struct str path, const char *why)
 {
     trace(r, rule->line, "%d: rewrite: what %.*s becomes %s", status, STR_ARG(path), why);
     if (status == 500)
-        log_error("%.*s:%d: `rewrite`: what %.*s becomes %s", STR_ARG(r->conf->file), rule->line, STR_ARG(path), why);
+        complain(r, rule, path, why);
     return status;
 }
 

@@ -3,8 +3,9 @@
 say more than a path."""
 
 import re
+import time
 
-from lib.weir import BIN, Origin, Weir, run, run_command, temp_dir
+from lib.weir import BIN, Origin, Weir, run, run_command, temp_dir, wait
 
 
 def rules(*pairs, more=""):
@@ -141,14 +142,36 @@ def test_a_path_that_is_none():
         ("/a", "/b/a", "X-V: /b"), ("/a", 500, "X-V: b"), ("/a", 500, "X-V: http://evil"),
         ("/a", "/a"), ("/a", "/a", "X-V: /"),
     ])
-    weir.wait_log(r"weir.yaml:10: `rewrite`: what /a becomes does not begin with /")
+    weir.wait_log(r"weir.yaml:10: `rewrite`: what a path becomes does not begin with /: /a\n")
 
 
 def test_a_result_has_at_most_8k():
     weir = check(rules(("^/(a+)$", "/$1$1$1"), ("^/(b+)$", "/x?$1$1")), [
         ("/" + "a" * 2000, "/" + "a" * 6000), ("/" + "a" * 3000, 500), ("/" + "b" * 5000, 500),
     ])
-    weir.wait_log("is longer than 8 KiB")
+    weir.wait_log(r"weir.yaml:10: `rewrite`: what a path becomes is longer than 8 KiB: /a{199}\n")
+
+
+def test_failures_do_not_fill_the_log():
+    weir = behind(Origin(), rules(("^/(a+)$", "/$1$1$1")))
+    before = time.monotonic()
+    client = weir.connect()
+
+    def fails():
+        assert client.ask(f"GET /{'a' * 4000} HTTP/1.1\r\nHost: t\r\n\r\n").status == 500
+
+    def lines():
+        told = re.findall(r".*`rewrite`:.*\n", weir.errors())
+        assert len(told) <= 1 + (time.monotonic() - before) / 0.999, len(told)
+        return told
+
+    for _ in range(100):
+        fails()
+    # those that were not told are with the next line
+    wait(lambda: fails() or len(lines()) > 1, "a second line")
+    assert all(len(l) < 400 for l in lines())
+    more = [int(n) for l in lines() for n in re.findall(r", and (\d+) more failed since .*: /a+\n", l)]
+    assert sum(more) >= 100 - len(more), more
 
 
 def test_captures_by_name_and_of_the_route():
@@ -260,7 +283,7 @@ def test_rules_share_the_time_of_a_request():
     origin = Origin()
     weir = behind(origin, rules(*[(r"(.+)\1[!?]", "/x")] * 50))
     before = weir.worker_seconds()
-    assert weir.get("/" + "a" * 300).status == 500
+    assert weir.get("/" + "a" * 600).status == 500
     took = weir.worker_seconds() - before
     assert took < 0.5, took
     assert target(weir, origin, "/b") == "/b"
