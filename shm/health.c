@@ -87,14 +87,14 @@ clear_server(void *owner, unsigned server)
 {
     struct health_server *s = health_server(owner, server);
 
-    __atomic_store_n(&s->check, HEALTH_UNKNOWN, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->run, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->failures, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->ejections, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->failing_ms, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->ejected_until_ms, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->since_ms, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->ejected_ms, 0, __ATOMIC_RELAXED);
+    HEALTH_STORE(&s->check, HEALTH_UNKNOWN);
+    HEALTH_STORE(&s->run, 0);
+    HEALTH_STORE(&s->failures, 0);
+    HEALTH_STORE(&s->ejections, 0);
+    HEALTH_STORE(&s->failing_ms, 0);
+    HEALTH_STORE(&s->ejected_until_ms, 0);
+    HEALTH_STORE(&s->since_ms, 0);
+    HEALTH_STORE(&s->ejected_ms, 0);
 }
 
 static void

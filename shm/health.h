@@ -40,6 +40,10 @@ void health_forget_row(struct health *h, unsigned row);
 /* What active checks say. A server that nobody has checked counts as up. */
 enum health_check { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
 
+/* For what says nothing of other members. */
+#define HEALTH_LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define HEALTH_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+
 /* One address of a server. All members are read and written with __atomic builtins. */
 struct health_server {
     uint64_t digest;            /* 0: free */
@@ -68,9 +72,9 @@ struct health_server *health_server(struct health *h, unsigned server);
 static inline bool
 health_is_up(const struct health_server *s, bool checked, bool ejects, uint64_t now_ms)
 {
-    if (checked && __atomic_load_n(&s->check, __ATOMIC_RELAXED) == HEALTH_DOWN)
+    if (checked && HEALTH_LOAD(&s->check) == HEALTH_DOWN)
         return false;
-    return !ejects || __atomic_load_n(&s->ejected_until_ms, __ATOMIC_RELAXED) <= now_ms;
+    return !ejects || HEALTH_LOAD(&s->ejected_until_ms) <= now_ms;
 }
 /* Says that the entry is in use: everybody who holds its number, once a minute at least. */
 void health_stamp(struct health *h, unsigned server, uint64_t now_ms);

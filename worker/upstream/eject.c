@@ -14,9 +14,6 @@
 #define LONGEST_MS (5 * 60 * 1000)
 #define AGAIN_MS 60000
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
-#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
-
 /* How long the nth in a row lasts. */
 static uint64_t
 duration(const struct ejection *conf, uint32_t nth)
@@ -41,11 +38,11 @@ since(uint64_t then, uint64_t now)
 static uint32_t
 next_in_a_row(const struct health_server *h, const struct ejection *conf, uint64_t now)
 {
-    uint32_t before = LOAD(&h->ejections);
+    uint32_t before = HEALTH_LOAD(&h->ejections);
     uint64_t lasted = before > 0 ? duration(conf, before) : 0;
 
     /* until its end, and as long again */
-    if (before == 0 || since(LOAD(&h->ejected_ms), now) >= 2 * lasted)
+    if (before == 0 || since(HEALTH_LOAD(&h->ejected_ms), now) >= 2 * lasted)
         return 1;
     return before < 32 ? before + 1 : before;
 }
@@ -62,7 +59,7 @@ is_bearable(const struct endpoint *e, uint64_t now)
 
         if (endpoint_is_same(g->v[i], e))
             continue;
-        if (h != NULL && LOAD(&h->ejected_until_ms) > now)
+        if (h != NULL && HEALTH_LOAD(&h->ejected_until_ms) > now)
             out++;
         else if (endpoint_is_up(g->v[i], now))
             up++;
@@ -84,7 +81,7 @@ static void
 eject(struct endpoint *e, struct health_server *h, const char *what, uint32_t failures)
 {
     const struct ejection *conf = &e->group->conf->eject;
-    uint64_t now = (uint64_t)clock_ms(), until = LOAD(&h->ejected_until_ms), end;
+    uint64_t now = (uint64_t)clock_ms(), until = HEALTH_LOAD(&h->ejected_until_ms), end;
     uint32_t nth = next_in_a_row(h, conf, now);
 
     end = now + duration(conf, nth);
@@ -97,9 +94,9 @@ eject(struct endpoint *e, struct health_server *h, const char *what, uint32_t fa
         spare(e, failures);
         return;
     }
-    STORE(&h->failures, 0);
-    STORE(&h->ejected_ms, now);
-    STORE(&h->ejections, nth);
+    HEALTH_STORE(&h->failures, 0);
+    HEALTH_STORE(&h->ejected_ms, now);
+    HEALTH_STORE(&h->ejections, nth);
     count_server_ejection(e->server);
     log_warning("upstream %.*s, server %.*s: ejected for %.1f s after %u failures in a row, the last: %s",
                 STR_ARG(e->group->conf->name), STR_ARG(e->text), (double)(end - now) / 1000, failures, what);
@@ -115,9 +112,9 @@ eject_failure(struct endpoint *e, const char *what)
 
     if (h == NULL || conf->failures == 0)
         return;
-    if (LOAD(&h->failures) == 0 || since(LOAD(&h->failing_ms), now) > (uint64_t)conf->window) {
-        STORE(&h->failing_ms, now);
-        STORE(&h->failures, 0);
+    if (HEALTH_LOAD(&h->failures) == 0 || since(HEALTH_LOAD(&h->failing_ms), now) > (uint64_t)conf->window) {
+        HEALTH_STORE(&h->failing_ms, now);
+        HEALTH_STORE(&h->failures, 0);
     }
     failures = __atomic_add_fetch(&h->failures, 1, __ATOMIC_RELAXED);
     if (failures >= (uint64_t)conf->failures)
@@ -129,15 +126,15 @@ eject_success(struct endpoint *e)
 {
     struct health_server *h = endpoint_health(e);
 
-    if (h != NULL && LOAD(&h->failures) != 0)
-        STORE(&h->failures, 0);
+    if (h != NULL && HEALTH_LOAD(&h->failures) != 0)
+        HEALTH_STORE(&h->failures, 0);
 }
 
 void
 eject_lift(struct endpoint *e)
 {
     struct health_server *h = endpoint_health(e);
-    uint64_t now = (uint64_t)clock_ms(), until = h != NULL ? LOAD(&h->ejected_until_ms) : 0;
+    uint64_t now = (uint64_t)clock_ms(), until = h != NULL ? HEALTH_LOAD(&h->ejected_until_ms) : 0;
 
     if (until <= now ||
         !__atomic_compare_exchange_n(&h->ejected_until_ms, &until, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))

@@ -8,9 +8,6 @@
 #include "worker/base/log.h"
 #include "worker/upstream/eject.h"
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
-#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
-
 /* "127.0.0.1:80", or "app.internal:80 (10.0.0.1:80)". */
 static struct str
 name_of(const struct endpoint *e, struct arena *a)
@@ -40,7 +37,7 @@ say(const struct endpoint *e, bool up, uint32_t checks, const char *why)
 static void
 become(struct health_server *h, enum health_check to)
 {
-    STORE(&h->run, 0);
+    HEALTH_STORE(&h->run, 0);
     __atomic_store_n(&h->check, (uint32_t)to, __ATOMIC_RELEASE);
 }
 
@@ -48,8 +45,8 @@ become(struct health_server *h, enum health_check to)
 static bool
 count(struct health_server *h, int64_t most, uint32_t *checks)
 {
-    *checks = LOAD(&h->run) + 1;
-    STORE(&h->run, *checks);
+    *checks = HEALTH_LOAD(&h->run) + 1;
+    HEALTH_STORE(&h->run, *checks);
     return *checks >= most;
 }
 
@@ -57,9 +54,9 @@ count(struct health_server *h, int64_t most, uint32_t *checks)
 static void
 speak_for(struct verdict *v, struct endpoint *e, struct health_server *h, uint64_t began_ms)
 {
-    uint64_t since = LOAD(&h->ejected_ms);
+    uint64_t since = HEALTH_LOAD(&h->ejected_ms);
 
-    if (LOAD(&h->ejected_until_ms) <= (uint64_t)clock_ms())
+    if (HEALTH_LOAD(&h->ejected_until_ms) <= (uint64_t)clock_ms())
         return;
     if (v->ejected_ms != since)
         *v = (struct verdict){.ejected_ms = since};
@@ -73,7 +70,7 @@ void
 verdict_good(struct verdict *v, struct endpoint *e, uint64_t began_ms, const char *what)
 {
     struct health_server *h = endpoint_health(e);
-    enum health_check was = h != NULL ? LOAD(&h->check) : HEALTH_UNKNOWN;
+    enum health_check was = h != NULL ? HEALTH_LOAD(&h->check) : HEALTH_UNKNOWN;
     uint32_t checks;
 
     if (h == NULL || e->gone)
@@ -84,8 +81,8 @@ verdict_good(struct verdict *v, struct endpoint *e, uint64_t began_ms, const cha
         say(e, true, checks, what);
     } else if (was == HEALTH_UNKNOWN) {
         become(h, HEALTH_UP);
-    } else if (was == HEALTH_UP && LOAD(&h->run) != 0) {
-        STORE(&h->run, 0);
+    } else if (was == HEALTH_UP && HEALTH_LOAD(&h->run) != 0) {
+        HEALTH_STORE(&h->run, 0);
     }
     speak_for(v, e, h, began_ms);
 }
@@ -94,14 +91,14 @@ void
 verdict_bad(struct verdict *v, struct endpoint *e, const char *why)
 {
     struct health_server *h = endpoint_health(e);
-    enum health_check was = h != NULL ? LOAD(&h->check) : HEALTH_UNKNOWN;
+    enum health_check was = h != NULL ? HEALTH_LOAD(&h->check) : HEALTH_UNKNOWN;
     uint32_t checks;
 
     if (h == NULL || e->gone)
         return;
     v->good = 0;
     if (was == HEALTH_DOWN) {
-        STORE(&h->run, 0);
+        HEALTH_STORE(&h->run, 0);
     } else if (count(h, was == HEALTH_UNKNOWN ? 1 : e->group->conf->health.fall, &checks)) {
         become(h, HEALTH_DOWN);
         say(e, false, checks, why);
