@@ -4,9 +4,14 @@
  */
 #include "worker/edits.h"
 
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
 #include "worker/forwarded.h"
 #include "worker/template.h"
 #include "worker/trace.h"
+
+#define COMPLAIN_MS 60000
+#define SHOWN 200               /* bytes of a value in the log */
 
 bool
 edits_is_framing(struct str name)
@@ -95,6 +100,25 @@ put(const struct edit *e, struct request *r, struct fields *f, struct str value,
           e->kind == EDIT_DEFAULT ? ", as it is absent" : e->kind == EDIT_ADD ? ", one more" : "");
 }
 
+/* Any client may be able to bring this about. */
+static void
+complain(const struct edit *e, const struct request *r, struct str value, const char *what)
+{
+    static struct log_pace pace;
+    unsigned long more;
+
+    if (r->trace != NULL || !log_due(&pace, clock_ms(), COMPLAIN_MS, &more))
+        return;
+    if (value.n > SHOWN)
+        value.n = SHOWN;
+    if (more == 0)
+        log_error("%.*s:%d: `%s`: a value that %.*s may not have: %.*s", STR_ARG(r->conf->file), e->line, what,
+                  STR_ARG(e->name), STR_ARG(value));
+    else
+        log_error("%.*s:%d: `%s`: a value that %.*s may not have, and %lu more failed since this was said last: %.*s",
+                  STR_ARG(r->conf->file), e->line, what, STR_ARG(e->name), more, STR_ARG(value));
+}
+
 /* False: a value that no field may have. */
 static bool
 apply(const struct edit *e, struct request *r, struct fields *f, const char *what)
@@ -109,6 +133,7 @@ apply(const struct edit *e, struct request *r, struct fields *f, const char *wha
         value = str_trim(template_expand(e->value, r));
     if (e->value != NULL && !is_good(e, r, value)) {
         trace(r, e->line, "500: %s: a value that %.*s may not have", what, STR_ARG(e->name));
+        complain(e, r, value, what);
         return false;
     }
     if (e->kind == EDIT_REMOVE || (e->kind == EDIT_SET && value.n == 0))
