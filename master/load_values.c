@@ -276,8 +276,8 @@ static void
 warn_off(struct loader *l, const struct key *k, const struct node *n, const struct edit *e)
 {
     if (e->kind == EDIT_SET && n->lead == 0 && str_eq(n->text, STR("off")))
-        load_warning(l, n, "`%s`: `%.*s` gets the value `off`; ~ removes it, and \"off\" in quotes says that it is meant",
-                     k->name, STR_ARG(e->name));
+        load_warning(l, n, "`%s`: `%.*s` gets the value `off`; ~ removes it, and \"off\" in quotes says that it is "
+                     "meant", k->name, STR_ARG(e->name));
 }
 
 static bool

@@ -219,8 +219,8 @@ def test_errors_say_where():
         ("request_headers: {host: {add: a}}", [f"7:27: `request_headers`: `host`: {one}"]),
         ("request_headers: {Host: {default: a}}", [f"7:27: `request_headers`: `Host`: {one}"]),
         ("request_headers: {Date: ~, Host: a}", []),
-        ("response_headers: {X-A: off}", ["7:33: warning: `response_headers`: `X-A` gets the value `off`; ~ removes it, "
-                                          'and "off" in quotes says that it is meant']),
+        ("response_headers: {X-A: off}", ["7:33: warning: `response_headers`: `X-A` gets the value `off`; ~ removes "
+                                          'it, and "off" in quotes says that it is meant']),
         ("request_headers: {X-A: 'off', X-B: \"off\", X-C: offf, X-D: {add: off}}", []),
         ("request_headers: {'X A': 1}", ["7:27: `request_headers`: `X A` is no header name"]),
         ("request_headers: {X-A: [a]}", [f"7:32: `request_headers`: `X-A` {want}"]),
