@@ -117,6 +117,41 @@ def test_a_reload_that_fails_beyond_the_file():
     assert i.ask(GET).status == 200
 
 
+def test_a_reload_without_statistics():
+    i, other = Init(ANSWER + "stats_file: off\n"), Daemon()
+    i.good("start")
+    i.write(ANSWER.replace("ok", "new") + "stats_file: off\n")
+    i.good("reload")
+    assert i.ask(GET).text == "new\n"
+    i.write(ANSWER + f'stats_file: off\nlisten: ["127.0.0.1:{other.port}"]\n')
+    said = i.bad(1, "reload")
+    assert "the old configuration stays" in said and "Address already in use" in said, said
+    assert i.ask(GET).text == "new\n"
+
+
+def test_a_pid_file_that_was_changed():
+    i = Init()
+    i.good("start")
+    pid, former = i.pid, i.pid_file
+    i.write(ANSWER + f"pid_file: {i.dir}/other.pid\n")
+    for action, status in ("reload", 7), ("status", 3):
+        r = run_init_raw(i, status, action)
+        assert "other.pid" in r and "kill -s HUP" in r, r
+    i.pid_file = former
+    assert alive(pid)
+
+
+def test_a_configuration_that_is_gone():
+    i = Init()
+    i.good("start")
+    os.rename(i.file, f"{i.dir}/moved")
+    for action, status in ("reload", 6), ("status", 4), ("stop", 6), ("reopen", 7):
+        r = run_init_raw(i, status, action)
+        assert "weir.yaml is not there" in r, r
+    assert f"pid {i.pid}" in i.good("status", PID_FILE=i.pid_file)
+    i.good("stop", PID_FILE=i.pid_file)
+
+
 def test_restart():
     i = Init()
     i.good("restart")
