@@ -8,9 +8,9 @@
  *
  * What gives a client away (cookies, credentials) is in neither, and masked in formats of one's own.
  */
+#include "modules/json.h"
 #include "worker/base/clock.h"
 #include "worker/base/hex.h"
-#include "worker/json.h"
 #include "worker/logs.h"
 #include "worker/module.h"
 #include "worker/request.h"

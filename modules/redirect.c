@@ -4,10 +4,10 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "modules/target.h"
 #include "worker/answer.h"
 #include "worker/module.h"
 #include "worker/request.h"
-#include "worker/target.h"
 #include "worker/trace.h"
 
 struct redirect {

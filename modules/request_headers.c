@@ -1,7 +1,7 @@
 /*
  * request_headers: changes to the fields of what goes to the upstream.
  */
-#include "worker/edits.h"
+#include "modules/edits.h"
 #include "worker/module.h"
 
 static const char *

@@ -1,8 +1,8 @@
 /*
  * respond: an answer that stands in the configuration.
  */
+#include "modules/edits.h"
 #include "worker/answer.h"
-#include "worker/edits.h"
 #include "worker/module.h"
 #include "worker/request.h"
 #include "worker/template.h"

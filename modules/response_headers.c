@@ -1,7 +1,7 @@
 /*
  * response_headers: changes to the fields of what goes to the client, be it an origin's or weir's own.
  */
-#include "worker/edits.h"
+#include "modules/edits.h"
 #include "worker/module.h"
 
 static const char *

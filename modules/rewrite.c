@@ -2,12 +2,12 @@
  * rewrite: another path and query for the upstream. Each rule once, in order; a rule sees the path that the
  * ones before it made. Whatever else reads the path, as $path does, goes on reading the client's.
  */
+#include "modules/target.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/module.h"
 #include "worker/request.h"
-#include "worker/target.h"
 #include "worker/trace.h"
 
 #define COMPLAIN_MS 1000

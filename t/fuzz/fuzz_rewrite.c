@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "modules/target.h"
 #include "worker/base/clock.h"
 #include "worker/request.h"
-#include "worker/target.h"
 
 #define MUST(what) \
     do { \

@@ -2,8 +2,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "modules/json.h"
 #include "t/unit/unit.h"
-#include "worker/json.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 

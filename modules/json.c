@@ -1,7 +1,7 @@
 /*
  * It alone knows what UTF-8 is (RFC 3629 4) and what JSON escapes.
  */
-#include "worker/json.h"
+#include "modules/json.h"
 
 #include <stdint.h>
 

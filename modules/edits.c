@@ -2,7 +2,7 @@
  * Edits of fields. The one place that says which fields are weir's own. Host is special: a request has
  * exactly one, and it is a host.
  */
-#include "worker/edits.h"
+#include "modules/edits.h"
 
 #include "worker/base/clock.h"
 #include "worker/base/log.h"

@@ -3,7 +3,7 @@
  * judged when the file was loaded, so an escape can't be put together of literal text and a value, nor of
  * two values: a % that is no whole escape within its own value becomes %25.
  */
-#include "worker/target.h"
+#include "modules/target.h"
 
 #include "worker/base/hex.h"
 #include "worker/request.h"
