@@ -15,11 +15,10 @@ enum {
     ROWS = 256,                 /* or eight generations, whichever is more */
     GENERATIONS = 8,
     SERIES = 16384,             /* or four times what is needed: what reloads rename needs others */
-    SERVERS = 4096,
+    SERVERS = 65536,            /* names bring new addresses, and each keeps its place for a minute */
     UPSTREAMS = 1024,
-    NAMES = 1024,
+    NAMES = 4096,
     TIMES = 4,
-    SPARE = 2,                  /* a server given by name has several addresses */
 };
 
 static unsigned
@@ -51,6 +50,19 @@ have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool s
     }
     return s->slots != NULL && slots_make_eventfds(s->slots);
 }
+
+/* A server that is given by name has several addresses. */
+static unsigned
+endpoints_most(const struct conf *conf)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf->upstream_count; i++)
+        for (size_t j = 0; j < conf->upstreams[i].server_count; j++)
+            n += conf->upstreams[i].servers[j].name.n > 0 ? HEALTH_ADDRESSES : 1;
+    return at_least(0, n);
+}
+
 static bool
 no_statistics(unsigned workers, struct reason *why)
 {
@@ -59,13 +71,12 @@ no_statistics(unsigned workers, struct reason *why)
     return reason_set(why, "cannot make the shared memory of the statistics: %m%s", lack.text);
 }
 
-
 static bool
 have_health(struct segments *s, const struct conf *conf, bool starting)
 {
-    unsigned servers = (unsigned)conf->server_count, upstreams = (unsigned)conf->upstream_count;
+    unsigned servers = endpoints_most(conf), upstreams = (unsigned)conf->upstream_count;
 
-    if (s->health != NULL && !health_fits(s->health, SPARE * servers, SPARE * upstreams, SPARE * servers)) {
+    if (s->health != NULL && !health_fits(s->health, servers, upstreams, (unsigned)conf->server_count)) {
         if (starting) {
             health_detach(s->health);
             s->health = NULL;
@@ -77,9 +88,10 @@ have_health(struct segments *s, const struct conf *conf, bool starting)
     if (s->health == NULL)
         s->health = health_create(slots_rows(s->slots), at_least(SERVERS, (size_t)TIMES * servers),
                                   at_least(UPSTREAMS, (size_t)TIMES * upstreams),
-                                  at_least(NAMES, (size_t)TIMES * servers));
+                                  at_least(NAMES, TIMES * conf->server_count));
     return s->health != NULL;
 }
+
 static void
 warn_of_size(const struct limits_table *limits)
 {
@@ -90,15 +102,14 @@ warn_of_size(const struct limits_table *limits)
     arena_free(a);
 }
 
-
 static bool
 have_limits(struct segments *s, const struct conf *conf, bool starting)
 {
     if (s->limits != NULL && limits_size(s->limits) != conf->rate_limit_memory) {
         if (starting) {
             limits_detach(s->limits);
-            s->buckets_lost = true;
             s->limits = NULL;
+            s->buckets_lost = true;
         } else {
             warn_of_size(s->limits);
         }

@@ -2,7 +2,7 @@
  * Directories: which entry of a table belongs to a name, the same for all processes; no locks. A table
  * has entries 1 to `count`, each of which begins with a struct pair: the digest of its name and when
  * somebody last said that it is in use. Nothing is ever taken out; where it is crowded an entry
- * goes to another name once nobody has stamped it for an hour.
+ * goes to another name once nobody has stamped it for a minute.
  */
 #ifndef WEIR_DIRECTORY_H
 #define WEIR_DIRECTORY_H
@@ -13,7 +13,7 @@
 
 #include "shm/pair.h"
 
-#define DIRECTORY_STALE_MS (60 * 60 * 1000)
+#define DIRECTORY_STALE_MS (60 * 1000)
 
 struct directory {
     char *base;                 /* of entry 0, which nobody has */

@@ -60,7 +60,7 @@ struct health_server {
 
 /*
  * Worker or master: the number of the entry of that upstream and address (1 and up), made if need be; the same for
- * everybody. An entry that nobody has stamped for an hour may be taken over by another. 0: the table is full
+ * everybody. An entry that nobody has stamped for a minute may be taken over by another. 0: the table is full
  * (such a server counts as up and has no limits).
  */
 unsigned health_find(struct health *h, const void *upstream, size_t n, const void *address, size_t m, uint64_t now_ms);
@@ -76,7 +76,7 @@ health_is_up(const struct health_server *s, bool checked, bool ejects, uint64_t 
         return false;
     return !ejects || HEALTH_LOAD(&s->ejected_until_ms) <= now_ms;
 }
-/* Says that the entry is in use: everybody who holds its number, once a minute at least. */
+/* Says that the entry is in use: everybody who holds its number, three times a minute at least. */
 void health_stamp(struct health *h, unsigned server, uint64_t now_ms);
 
 /*

@@ -311,5 +311,22 @@ def test_many_checks_wait_for_each_other():
     assert bound // 2 < max(most) <= bound + 20, max(most)
 
 
+def test_servers_that_hang_do_not_hold_up_the_checks_of_others():
+    silent = Origin(raw=lambda peer: peer.rest(), at=("0.0.0.0", 0))
+    port = silent.address.split(":")[1]
+    many = ", ".join(f'"127.0.{i >> 8}.{i & 255}:{port}"' for i in range(1, 401))
+    good = Origin()
+    weir = start(f"""
+upstreams:
+  bad: {{servers: [{many}], health: {{http: /h, interval: 1s, timeout: 1m}}}}
+  good: {{servers: ["{good.address}"], health: {{http: /h, interval: 50ms, timeout: 1m}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: good}}]}}]
+""")
+    # more of them than checks that may be under way at once, and for longer than this test
+    wait(lambda: silent.connections >= 120, "checks that hang")
+    n = len(good.requests)
+    wait(lambda: len(good.requests) >= n + 20, "checks of the other upstream")
+
+
 if __name__ == "__main__":
     run()

@@ -140,4 +140,15 @@ def test_off():
     assert refused(weir, bad, 10)
 
 
+def test_an_ejected_one_that_becomes_the_last_is_asked():
+    good, bad = Origin(), Origin(raw=lambda p: p.reset())
+    more = "eject: {failures: 1, for: 1h}"
+    weir = start(text([good.address, bad.address], more))
+    wait(lambda: weir.get().status == 200 and "ejected for" in weir.errors(), "the ejection")
+    bad.answer, bad.raw = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", None
+    weir.reload(text([bad.address], more))
+    for _ in range(5):
+        assert weir.get().text == "bad"
+
+
 run()

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -171,6 +172,59 @@ def test_a_reload_keeps_the_count():
     for c in clients:
         assert c.response().status == 200
     assert origin.most == 2
+
+
+def test_a_busy_client_does_not_overtake_those_of_other_workers():
+    """Each has its next request there when a place becomes free: they take turns, whoever's worker it is."""
+    origin = Origin(lambda peer, request: time.sleep(0.02) or OK)
+    weir = start(text(origin, 1, "queue: {size: 100, timeout: 30s}"), workers=2)
+    clients = [weir.connect() for _ in range(8)]
+    for c in clients:
+        c.send(20 * HOLD)
+    got = [0] * len(clients)
+
+    def read(i):
+        for _ in range(20):
+            assert clients[i].response().status == 200
+            got[i] += 1
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(len(clients))]
+    for t in threads:
+        t.start()
+    # with half of all answered nobody has been left behind
+    wait(lambda: sum(got) >= 80, "half of the answers")
+    assert min(got) >= 3, got
+    for t in threads:
+        t.join()
+    assert sum(got) == 160
+
+
+def test_the_connection_is_closed_before_its_place_is_given_away():
+    """Answers that are none end their connections: never two at once, as the server sees it."""
+    before, overlaps = [], []
+
+    def is_open(peer):
+        try:
+            return peer.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def answer(peer):
+        # by what the kernel knows: threads here may be late
+        overlaps.extend(p for p in before if is_open(p))
+        before[:] = [peer]
+        peer.request()
+        peer.send(b"nonsense\r\n\r\n")
+        peer.rest()
+
+    origin = Origin(raw=answer)
+    weir = start(text(origin, 1, "queue: {size: 100, timeout: 30s}\n    eject: off\n    retry: off"), workers=2)
+    clients = [weir.connect().send(20 * HOLD) for _ in range(8)]
+    for c in clients:
+        for _ in range(20):
+            assert c.response().status == 502
+    assert not overlaps, overlaps
 
 
 run()

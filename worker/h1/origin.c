@@ -52,14 +52,17 @@ part(struct origin *o)
     count_server_bytes(origin_server(o), o->in.received, o->sent);
     r->source_state = NULL;
     o->r = NULL;
-    leave(r, o->endpoint);
 }
 
+/* Closed first: whoever gets the place next must not be one more than the server has room for. */
 void
 origin_abandon(struct origin *o)
 {
+    struct request *r = o->r;
+
     part(o);
     origin_close(o);
+    leave(r, o->endpoint);
 }
 
 /* Nothing of it has gone out. */
@@ -209,6 +212,7 @@ origin_complete(struct origin *o)
         return;
     }
     part(o);
+    leave(r, o->endpoint);
     h1_write_clear(&o->out);
     flow_clear(&o->held);
     h1_reader_drop(&o->in);
@@ -373,8 +377,10 @@ origin_start(struct request *r, struct endpoint *e)
         count_server_error(e->server, SLOTS_ERROR_CONNECT);
         count_server_request(e->server, 0, 0);
         eject_failure(e, slots_error_name[SLOTS_ERROR_CONNECT]);
+        endpoint_hold(e);       /* its name may have other addresses by now */
         next = retry_elsewhere(r, e, RETRY_CONNECT, true);
         leave(r, e);
+        endpoint_release(e);
         if (next == NULL)
             return false;
         e = next;

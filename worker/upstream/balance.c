@@ -29,14 +29,33 @@ has_failed(const struct request *r, const struct endpoint *e)
     return false;
 }
 
-/* Those of [from, to) that are up and untried. */
+/* Those of [from, to) that are up and untried; *up: some is up. */
 static size_t
-collect(const struct group *g, const struct request *r, size_t from, size_t to, uint64_t now)
+collect(const struct group *g, const struct request *r, size_t from, size_t to, uint64_t now, bool *up)
 {
     size_t n = 0;
 
-    for (size_t i = from; i < to; i++)
-        if (endpoint_is_up(g->v[i], now) && !has_failed(r, g->v[i]))
+    for (size_t i = from; i < to; i++) {
+        if (!endpoint_is_up(g->v[i], now))
+            continue;
+        *up = true;
+        if (!has_failed(r, g->v[i]))
+            candidates[n++] = g->v[i];
+    }
+    return n;
+}
+
+/*
+ * Where none is up: those that are ejected, but not down. The last one is never ejected, but an ejected one may
+ * become the last: the others go down, or a reload or another answer for a name takes them away.
+ */
+static size_t
+collect_ejected(const struct group *g, const struct request *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n; i++)
+        if (!endpoint_is_down(g->v[i]) && !has_failed(r, g->v[i]))
             candidates[n++] = g->v[i];
     return n;
 }
@@ -61,14 +80,16 @@ enum balance_result
 balance_choose(struct group *g, struct request *r, struct endpoint **e)
 {
     struct candidates c = {.group = g, .now_ms = (uint64_t)clock_ms()};
-    bool full = false;
+    bool up = false, full = false;
 
     group_refresh(g);
     make_room(g->n);
     c.v = candidates;
-    c.n = collect(g, r, 0, g->primaries, c.now_ms);
+    c.n = collect(g, r, 0, g->primaries, c.now_ms, &up);
     if (c.n == 0)
-        c.n = collect(g, r, g->primaries, g->n, c.now_ms);
+        c.n = collect(g, r, g->primaries, g->n, c.now_ms, &up);
+    if (!up)
+        c.n = collect_ejected(g, r);
     while (c.n > 0) {
         size_t i = c.n == 1 ? 0 : kinds[g->conf->balance](&c, r);
 

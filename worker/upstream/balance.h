@@ -16,7 +16,7 @@ enum balance_result {
 
 /*
  * One that is up, has room, and did not fail this request already (r->tried). Backups only where no other is
- * left; the queue is for those that would be chosen but are full.
+ * left; where none is up, those that are only ejected; the queue is for those that would be chosen but are full.
  */
 enum balance_result balance_choose(struct group *g, struct request *r, struct endpoint **e);
 

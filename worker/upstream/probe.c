@@ -5,6 +5,9 @@
  * Invariants: a probe belongs to one endpoint and holds it; its timer is the time left for a check
  * that is under way, else the time until the next one; a socket is open only while CONNECTING, SENDING or
  * READING, and at most at_once probes are in these states. Only transmit and receive touch what goes over it.
+ *
+ * Servers that hang hold their checks up for the whole timeout, and must not hold up those of others: half of
+ * the checks that may be under way are for all, the other half is shared out to the upstreams.
  */
 #include "worker/upstream/probe.h"
 
@@ -43,6 +46,7 @@ enum state { RESTING, QUEUED, CONNECTING, SENDING, READING };
 
 struct probe {
     struct endpoint *e;
+    struct watch *watch;
     enum state state;
     struct timer timer;
     struct io io;
@@ -50,6 +54,7 @@ struct probe {
     int64_t began_ms;           /* the check that is under way, or was last */
     struct verdict verdict;
     bool kept;                  /* survey's */
+    bool shared;                /* it is under way beyond its upstream's own share */
 
     /* of a check over HTTP, all in the arena */
     struct arena *arena;
@@ -68,13 +73,15 @@ struct watch {
     struct group *group;
     struct probe **v;
     size_t n;
+    unsigned under_way;
+    struct probe *queue, **queue_end;
 };
 
 static struct watch *watches;
 static size_t watch_count;
 static struct timer survey_timer;
-static unsigned under_way, at_once;
-static struct probe *queue, **queue_end = &queue;
+static unsigned under_way, shared, at_once;
+static size_t queued, turn;     /* turn: the watch that is served first */
 static struct task next_ones;
 static int64_t complained_ms;
 
@@ -93,6 +100,8 @@ let_go(struct probe *p)
         loop_remove(&p->io);
         close(p->io.fd);
         under_way--;
+        p->watch->under_way--;
+        shared -= p->shared;
     }
     if (p->arena != NULL)
         arena_free(p->arena);
@@ -103,14 +112,15 @@ let_go(struct probe *p)
 static void
 unqueue(struct probe *p)
 {
-    struct probe **at = &queue;
+    struct probe **at = &p->watch->queue;
 
     while (*at != p)
         at = &(*at)->next_queued;
     *at = p->next_queued;
-    if (queue_end == &p->next_queued)
-        queue_end = at;
+    if (p->watch->queue_end == &p->next_queued)
+        p->watch->queue_end = at;
     p->state = RESTING;
+    queued--;
 }
 
 static void
@@ -118,7 +128,7 @@ rest(struct probe *p)
 {
     let_go(p);
     timer_set(&p->timer, p->began_ms + checks_of(p)->interval - clock_ms());
-    if (queue != NULL)
+    if (queued > 0)
         loop_post(&next_ones);
 }
 
@@ -374,6 +384,15 @@ fail_to_begin(struct probe *p, int error)
         end_error(p, error);
 }
 
+/* What each upstream has for itself. */
+static unsigned
+share(void)
+{
+    unsigned n = at_once / 2 / (unsigned)watch_count;
+
+    return n > 0 ? n : 1;
+}
+
 static void
 begin(struct probe *p)
 {
@@ -392,20 +411,39 @@ begin(struct probe *p)
         return;
     }
     p->state = CONNECTING;
+    p->shared = p->watch->under_way >= share();
+    shared += p->shared;
     under_way++;
+    p->watch->under_way++;
     timer_set(&p->timer, checks_of(p)->timeout);
 }
 
-/* Those that wait, while there is room. Each begins once: one that ends at once rests first. */
+static bool
+may_begin(const struct watch *w)
+{
+    return under_way < at_once && (w->under_way < share() || shared < at_once / 2);
+}
+
+/* Those that wait, an upstream after the other. Each begins once: one that ends at once rests first. */
 static void
 begin_queued(struct task *t)
 {
-    (void)t;
-    while (queue != NULL && under_way < at_once) {
-        struct probe *p = queue;
+    bool begun = true;
 
-        unqueue(p);
-        begin(p);
+    (void)t;
+    while (begun && queued > 0) {
+        begun = false;
+        for (size_t i = 0; i < watch_count; i++) {
+            struct watch *w = &watches[(turn + i) % watch_count];
+            struct probe *p = w->queue;
+
+            if (p == NULL || !may_begin(w))
+                continue;
+            unqueue(p);
+            begin(p);
+            begun = true;
+        }
+        turn++;
     }
 }
 
@@ -414,14 +452,15 @@ turn_to(struct probe *p)
 {
     if (p->e->gone)
         return;                 /* the next survey takes it away */
-    if (under_way < at_once) {
+    if (p->watch->queue == NULL && may_begin(p->watch)) {
         begin(p);
         return;
     }
     p->state = QUEUED;
     p->next_queued = NULL;
-    *queue_end = p;
-    queue_end = &p->next_queued;
+    *p->watch->queue_end = p;
+    p->watch->queue_end = &p->next_queued;
+    queued++;
 }
 
 static bool
@@ -467,7 +506,7 @@ random_below(int64_t most)
 }
 
 static struct probe *
-probe_new(struct endpoint *e)
+probe_new(struct watch *w, struct endpoint *e)
 {
     struct probe *p = xcalloc(1, sizeof(*p));
     const struct health_server *h = endpoint_health(e);
@@ -475,6 +514,7 @@ probe_new(struct endpoint *e)
     bool soon = h == NULL || __atomic_load_n(&h->check, __ATOMIC_RELAXED) == HEALTH_UNKNOWN;
 
     p->e = e;
+    p->watch = w;
     p->timer.fire = fire;
     endpoint_hold(e);
     timer_set(&p->timer, random_below(soon && interval > SOON_MS ? SOON_MS : interval));
@@ -530,7 +570,7 @@ survey(struct watch *w)
         if (v[i] != NULL)
             v[i]->kept = true;
         else
-            v[i] = probe_new(g->v[i]);
+            v[i] = probe_new(w, g->v[i]);
     }
     for (size_t i = 0; i < w->n; i++)
         if (!w->v[i]->kept)
@@ -575,8 +615,8 @@ probe_start(void)
         if (g->conf->health.interval == 0)
             continue;
         names |= g->name_count > 0;
-        watches[watch_count++].group = g;
-        survey(&watches[watch_count - 1]);
+        watches[watch_count] = (struct watch){.group = g, .queue_end = &watches[watch_count].queue};
+        survey(&watches[watch_count++]);
     }
     next_ones.run = begin_queued;
     survey_timer.fire = survey_names;

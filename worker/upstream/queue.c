@@ -31,6 +31,7 @@ struct waiter {
 struct queue {
     struct group *group;
     struct waiter *first, *last;
+    uint32_t own;               /* that wait here */
     struct timer look;
     struct task serve;
 };
@@ -45,6 +46,7 @@ take_out(struct waiter *w)
     *(w->previous != NULL ? &w->previous->next : &q->first) = w->next;
     *(w->next != NULL ? &w->next->previous : &q->last) = w->previous;
     timer_stop(&w->timer);
+    q->own--;
     if (q->first == NULL)
         timer_stop(&q->look);
     health_wait_end(worker.health, q->group->health, worker.row_number);
@@ -163,14 +165,17 @@ queue_put(struct group *g, struct request *r)
     r->source = &queue_source;
     r->source_state = w;
     count_queued(g->conf);
-    loop_post(&q->serve);       /* a place that became free before we stood in line was told to nobody */
+    /* a place that became free before we stood in line was told to nobody, unless others waited before us */
+    if (health_waiting(worker.health, g->health) == ++q->own)
+        loop_post(&q->serve);
     return true;
 }
 
 bool
 queue_waits(const struct group *g)
 {
-    return g->queue->first != NULL;
+    return g->queue->first != NULL ||
+           (g->limited && g->health != 0 && health_waiting(worker.health, g->health) > 0);
 }
 
 void

@@ -27,7 +27,7 @@ void queue_room(struct group *g);
 /* Another worker woke this one. */
 void queue_woken(void);
 
-/* Whether requests of this worker wait for the upstream already: who comes now stands behind them. */
+/* Whether requests wait for the upstream already, in any worker: who comes now stands behind them. */
 bool queue_waits(const struct group *g);
 
 #endif

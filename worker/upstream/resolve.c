@@ -17,7 +17,7 @@
 #include "worker/state.h"
 #include "worker/upstream/dns.h"
 
-#define AT_ONCE 32
+#define AT_ONCE 256             /* c-ares asks them over one socket; one without an answer takes its time */
 #define AGAIN_MS 1000           /* after the first failure; doubling */
 #define AGAIN_MOST 30000
 #define DOUBLE_MOST 5           /* times */

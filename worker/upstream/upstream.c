@@ -18,7 +18,8 @@
 #include "worker/upstream/balance.h"
 #include "worker/upstream/queue.h"
 
-#define STAMP_MS 20000
+#define STAMP_MS 15000
+#define AGAIN_MS 60000
 
 /* A server that is given by name. */
 struct resolved {
@@ -58,6 +59,7 @@ endpoint_new(struct group *g, const struct server *s, const struct addr *address
     static uint64_t last;
     struct endpoint *e = xcalloc(1, sizeof(*e) + text.n);
     struct str name = g->conf->name;
+    unsigned long more;
 
     memcpy(e + 1, text.p, text.n);
     *e = (struct endpoint){.server = s, .group = g, .address = *address, .id = ++last};
@@ -65,9 +67,9 @@ endpoint_new(struct group *g, const struct server *s, const struct addr *address
     e->hash = hash_bytes(text.p, text.n, 0);
     if (worker.health != NULL)
         e->health = health_find(worker.health, name.p, name.n, text.p, text.n, (uint64_t)clock_ms());
-    if (worker.health != NULL && e->health == 0)
-        log_warning("upstream %.*s, server %.*s: no room for it in shared memory: it is not checked", STR_ARG(name),
-                    STR_ARG(text));
+    if (worker.health != NULL && e->health == 0 && log_due(&g->no_room, clock_ms(), AGAIN_MS, &more))
+        log_warning("upstream %.*s, server %.*s: no room for it in shared memory: it is not checked, and has no limits "
+                    "(%lu others before)", STR_ARG(name), STR_ARG(text), more);
     return e;
 }
 
@@ -133,6 +135,14 @@ endpoint_is_up(const struct endpoint *e, uint64_t now_ms)
     if (until != 0 && until <= now_ms)
         end_ejection(e, h, until, now_ms);
     return true;
+}
+
+bool
+endpoint_is_down(const struct endpoint *e)
+{
+    const struct health_server *h = endpoint_health(e);
+
+    return h != NULL && !health_is_up(h, e->group->conf->health.interval > 0, false, 0);
 }
 
 void

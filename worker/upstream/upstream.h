@@ -48,7 +48,7 @@ struct group {
     int64_t stamped_ms;
     struct endpoint **scratch;  /* as large as v: least_conn's */
     struct queue *queue;        /* queue.c's */
-    struct log_pace no_budget, no_place, none_up;       /* when each is told again */
+    struct log_pace no_budget, no_place, none_up, no_room;      /* when each is told again */
 };
 
 /* Worker, at its start, when worker.health is there. */
@@ -75,6 +75,8 @@ struct health_server *endpoint_health(const struct endpoint *e);
 
 /* Neither down by checks nor ejected. */
 bool endpoint_is_up(const struct endpoint *e, uint64_t now_ms);
+/* What checks say alone: for when all that could be asked are ejected. */
+bool endpoint_is_down(const struct endpoint *e);
 
 /* By what a request remembers that it was there (r->tried). */
 static inline uint64_t
