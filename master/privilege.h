@@ -27,7 +27,8 @@ void privilege_free(struct privilege *p);
 bool privilege_drop(const struct privilege *p);
 
 /*
- * Raises RLIMIT_NOFILE to what limits.connections and so many listening sockets and rows (eventfds) need. Where it can't, it raises it as far as it may and returns false: *why says how many connections there will be.
+ * Raises RLIMIT_NOFILE to what limits.connections and so many listening sockets and rows (eventfds) need. Where it
+ * can't, it raises it as far as it may and returns false: *why says how many connections there will be.
  */
 bool privilege_descriptors(const struct conf *conf, size_t listeners, size_t rows, struct reason *why);
 
