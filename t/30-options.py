@@ -75,6 +75,14 @@ def test_wrong_arguments():
         assert r.returncode == 2 and said in r.stderr and not r.stdout, (args, r)
 
 
+def test_upstreams_by_name():
+    for url in "http://app.internal", "http://app.internal:8080/":
+        r = run_weir("-t", "-l", "127.0.0.1:1", "-u", url)
+        assert r.returncode == 0 and "the options: ok" in r.stderr, r
+    r = run_weir("-t", "-l", "app.internal:1", "-u", "http://127.0.0.1:1")
+    assert r.returncode == 2 and "-l app.internal:1" in r.stderr, r
+
+
 def test_without_a_file():
     origin, other = Origin(), Origin()
     ports = [free_port(), free_port()]

@@ -95,6 +95,8 @@ START_TEST(written_as_one_would)
     same(values_duration_text(0, a), "0");
     same(values_duration_text(1500, a), "1500ms");
     same(values_duration_text(90000, a), "90s");
+    same(values_duration_text(60000, a), "60s");
+    same(values_duration_text(300000, a), "5m");
     same(values_duration_text(INT64_C(365) * 86400000, a), "365d");
     arena_free(a);
 }
