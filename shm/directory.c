@@ -80,7 +80,7 @@ directory_find(const struct directory *d, uint64_t digest, uint64_t now_ms)
             continue;
         if (best == 0)
             return 0;
-        /* before the swap: should we be killed in between, the former name has lost what nobody looked at for a minute */
+        /* before the swap: if we are killed in between, the former name has lost what nobody looked at for a minute */
         if (held.digest != 0 && d->clear != NULL)
             d->clear(d->owner, best);
         if (pair_swap(at(d, best), held, (struct pair){digest, now_ms}))
