@@ -43,6 +43,7 @@ struct target {
     bool syslog;
     bool regular;               /* a file: any length at once, and no other worker's bytes in between */
     bool complained;            /* of it, in the error log */
+    uint64_t lost;              /* lines, since then */
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
     bool locked;                /* a file, by us */
@@ -160,10 +161,13 @@ complain(struct target *t, bool written)
 {
     struct str path = conf->logs[t - targets].path;
 
-    if (!written && !t->complained && errno != EAGAIN)
+    if (!written && !t->complained && errno != EAGAIN) {
         log_error("%.*s cannot be written, its lines will be lost: %s", STR_ARG(path), strerror(errno));
-    else if (written && t->complained)
-        log_notice("%.*s is written again", STR_ARG(path));
+        t->lost = 0;
+    } else if (written && t->complained) {
+        log_notice("%.*s is written again, %llu lines of this worker were lost", STR_ARG(path),
+                   (unsigned long long)t->lost);
+    }
     t->complained = !written && (t->complained || errno != EAGAIN);
 }
 
@@ -281,6 +285,7 @@ append(struct target *t, struct str line)
     if (line.n + 1 > ROOM - t->fill)
         insist(t);
     if (line.n + 1 > ROOM - t->fill) {
+        t->lost++;
         ++*dropped;
         return;
     }
