@@ -6,8 +6,10 @@
 
 #include "master/keys.h"
 #include "master/values.h"
+#include "worker/base/hash.h"
 #include "worker/template.h"
 #include "worker/trace.h"
+#include "worker/upstream/balance.h"
 
 #define SHOWN_MOST 60           /* of a content */
 #define IOVECS 64
@@ -86,6 +88,52 @@ show_retry(struct request *r, const struct upstream *u)
               on != u->retry.on ? "; for the rest this method is not safe to repeat" : "");
 }
 
+/* The servers that are asked first, as hash.c wants them; none where one is a name, whose addresses nobody knows. */
+static struct candidates
+hash_candidates(struct request *r, const struct upstream *u, struct group *g)
+{
+    struct candidates c = {.group = g, .v = arena_alloc(r->arena, (u->server_count + 1) * sizeof(*c.v))};
+    size_t backups = 0;
+
+    for (size_t i = 0; i < u->server_count; i++)
+        backups += u->servers[i].backup;
+    for (size_t i = 0; i < u->server_count; i++) {
+        const struct server *s = &u->servers[i];
+        struct str text = addr_text(&s->address, r->arena);
+
+        if (s->backup && backups < u->server_count)
+            continue;
+        if (s->name.n > 0)
+            return (struct candidates){0};
+        g->same_weight = g->same_weight && s->weight == u->servers[0].weight;
+        c.v[c.n] = arena_zalloc(r->arena, sizeof(**c.v));
+        *c.v[c.n++] = (struct endpoint){.server = s, .group = g, .hash = hash_bytes(text.p, text.n, 0)};
+    }
+    return c;
+}
+
+/* Where the key decides it. */
+static void
+show_choice(struct request *r, const struct upstream *u, struct str key)
+{
+    struct group group = {.conf = u, .same_weight = true};
+    bool hash = u->balance == BALANCE_HASH;
+    struct candidates c;
+    size_t at;
+
+    if (!hash && u->balance != BALANCE_IP_HASH)
+        return;
+    if (hash ? key.n == 0 : r->client.family == 0) {
+        trace(r, u->line, "  there is no key: the servers take turns");
+        return;
+    }
+    c = hash_candidates(r, u, &group);
+    if (c.n == 0)
+        return;
+    at = hash ? balance_hash(&c, r) : balance_ip_hash(&c, r);
+    trace(r, u->line, "  this key goes to %.*s, while all are up", STR_ARG(c.v[at]->server->text));
+}
+
 void
 show_upstream(struct request *r)
 {
@@ -98,6 +146,7 @@ show_upstream(struct request *r)
         trace(r, u->line, "  hash_key: `%.*s`", STR_ARG(key));
     for (size_t i = 0; i < u->server_count; i++)
         show_server(r, &u->servers[i]);
+    show_choice(r, u, key);
     show_health(r, u);
     show_retry(r, u);
     trace(r, u->line, "  queue: %lld requests for %s, where all servers are at max_connections",

@@ -314,6 +314,25 @@ def test_upstream():
     a.says("  plain:", "FETCH", "  health: no active checks")
     a = ask("GET", WWW + "/keyed", "-H", "Cookie: s=abc")
     a.says("  keyed:", "FETCH", "  hash_key: `abc`").ends("prefix: /keyed", "proxied to upstream keyed")
+    a.says("  keyed:", "FETCH", "  this key goes to 127.0.0.1:9003, while all are up")
+    ask("GET", WWW + "/keyed").says("  keyed:", "FETCH", "  there is no key: the servers take turns")
+
+
+def test_a_key_goes_where_it_is_said_to():
+    origins = {o.address: o for o in (Origin() for _ in range(4))}
+    first = next(iter(origins))
+    for more in "", ", weight: 5":
+        servers = ", ".join(f"{{address: '{a}'{more if a == first else ''}}}" for a in origins)
+        w = start(f"upstreams: {{app: {{servers: [{servers}], balance: hash, hash_key: $http_key}}}}\n"
+                  'sites: [{hosts: ["*"], routes: [{proxy: app}]}]\n')
+        for key in map(str, range(12)):
+            asked = sum(len(o.requests) for o in origins.values())
+            r = weir("-c", w.file, "-T", "GET", "http://t/", "-H", f"Key: {key}")
+            said = re.search(r"this key goes to (\S+), while", r.stdout.decode())[1]
+            before = len(origins[said].requests)
+            assert w.get("/", f"Key: {key}").status == 200
+            assert len(origins[said].requests) == before + 1, (key, said)
+            assert sum(len(o.requests) for o in origins.values()) == asked + 1
 
 
 def test_forwarded_request():
