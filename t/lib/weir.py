@@ -428,12 +428,22 @@ class Weir:
         self.process.send_signal(number)
 
     def reload(self, text=None):
-        """Returns once the new workers accept."""
+        """Returns once the new workers accept, and, where statistics tell, those before them no more."""
         times = self.accepts() + 1
         if text is not None:
             self.write(text)
         self.kill(signal.SIGHUP)
         self.wait_ready(times)
+        with open(self.file, encoding="utf-8") as f:
+            told = f"stats_file: {self.stats_file}\n" in f.read()
+        if told:
+            self.wait_stats(lambda s: self.accepting(s) == {s["weir_generation"]}, "the former workers to be told")
+
+    @staticmethod
+    def accepting(stats):
+        """The generations that have workers which accept."""
+        pattern = re.compile(r'weir_workers\{generation="(\d+)",state="accepting"\}')
+        return {int(m[1]) for s, n in stats.items() if n and (m := pattern.fullmatch(s))}
 
     def connect(self, **how):
         return connect(self.address, **how)
