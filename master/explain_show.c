@@ -123,7 +123,7 @@ show_choice(struct request *r, const struct upstream *u, struct str key)
 
     if (!hash && u->balance != BALANCE_IP_HASH)
         return;
-    if (hash ? key.n == 0 : r->client.family == 0) {
+    if (hash ? key.n == 0 : ip_network(&r->client) == 0) {
         trace(r, u->line, "  there is no key: the servers take turns");
         return;
     }

@@ -10,6 +10,29 @@ struct deny {
     struct cidr_list networks;  /* its `outer`: those of the levels around */
 };
 
+/* The first network of a list and those around it. */
+static const struct cidr *
+any_of(const struct cidr_list *l)
+{
+    for (; l != NULL; l = l->outer)
+        if (l->n > 0)
+            return &l->v[0];
+    return NULL;
+}
+
+/* Nobody knows who it is, so it may be one of those. */
+static int
+judge_unknown(struct request *r, const struct deny *conf)
+{
+    const struct cidr *some = any_of(&conf->networks);
+
+    if (some == NULL)
+        return HOOK_NEXT;
+    trace(r, some->line, "denied: the client is unknown, and may be one of those");
+    count_denied(r);
+    return 403;
+}
+
 static int
 deny(struct request *r, const void *data)
 {
@@ -17,6 +40,8 @@ deny(struct request *r, const void *data)
     struct cidr found;
     char text[50];
 
+    if (r->client.family == IP_UNKNOWN)
+        return judge_unknown(r, conf);
     if (!cidr_list_find(&conf->networks, &r->client, &found))
         return HOOK_NEXT;
     trace(r, found.line, "denied by %.*s", (int)cidr_format(&found, text), text);

@@ -85,7 +85,7 @@ sites: [{{hosts: ["*"], routes: [{{redirect: {{to: "$client_ip;$scheme;$host", s
     assert ip("127.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: u") == ["127.0.0.1", "https", "t"]
 
 
-def test_who_is_unknown_is_in_no_list():
+def test_who_is_unknown_is_let_in_by_no_list():
     """What is no address in X-Forwarded-For does not make its client the proxy that wrote it."""
     weir = start("""
 trusted_proxies: [127.0.0.1, "unix:"]
@@ -95,6 +95,8 @@ sites:
     routes: [{respond: {body: $client_ip}}]
   - hosts: [deny]
     deny: [127.0.0.0/8, "unix:"]
+    routes: [{respond: {body: "$client_ip $client_port"}}]
+  - hosts: [tell]
     routes: [{respond: {body: "$client_ip $client_port"}}]
   - hosts: [limit]
     rate_limit: 1/h
@@ -108,7 +110,8 @@ sites:
     for member in bad:
         for value in [member, f"127.0.0.1, {member}", f"127.0.0.2,{member}, 127.0.0.1"]:
             assert ask("allow", value).status == 403, value
-            assert (r := ask("deny", value)).text == "unknown ", (value, r)
+            assert ask("deny", value).status == 403, value
+            assert (r := ask("tell", value)).text == "unknown ", (value, r)
         assert ask("deny", f"{member}, 5.5.5.5").text == "5.5.5.5 ", member
     assert ask("allow", "5.5.5.5").status == 403 and ask("allow", "127.0.0.2").text == "127.0.0.2"
     assert [ask("limit", v).status for v in ["unknown", "_hidden", "5.5.5.5"]] == [200, 429, 200]

@@ -323,7 +323,8 @@ upstreams:
 sites: [{{hosts: ["*"], routes: [{{proxy: good}}]}}]
 """)
     # more of them than checks that may be under way at once, and for longer than this test
-    wait(lambda: silent.connections >= 120, "checks that hang")
+    bound = max(16, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16))
+    wait(lambda: silent.connections >= bound * 5 // 8, "checks that hang")
     n = len(good.requests)
     wait(lambda: len(good.requests) >= n + 20, "checks of the other upstream")
 

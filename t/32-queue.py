@@ -22,6 +22,8 @@ class Held(Origin):
         self.answer = self.hold
 
     def hold(self, peer, request):
+        if request.target == "/at-once":
+            return OK
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -174,28 +176,77 @@ def test_a_reload_keeps_the_count():
     assert origin.most == 2
 
 
-def test_a_busy_client_does_not_overtake_those_of_other_workers():
-    """Each has its next request there when a place becomes free: they take turns, whoever's worker it is."""
-    origin = Origin(lambda peer, request: time.sleep(0.02) or OK)
-    weir = start(text(origin, 1, "queue: {size: 100, timeout: 30s}"), workers=2)
-    clients = [weir.connect() for _ in range(8)]
+def by_worker(weir, clients):
+    """{pid: those whose connection that worker has}."""
+    inodes, owner = {}, {}
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        for words in [l.split() for l in f.read().split("\n")[1:-1]]:
+            ports = [int(w.split(":")[1], 16) for w in words[1:3]]
+            if ports[0] == weir.port:
+                inodes[ports[1]] = words[9]
+    for pid in weir.worker_pids():
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                owner[os.readlink(f"/proc/{pid}/fd/{fd}")] = pid
+            except OSError:
+                pass            # closed meanwhile
+    found = {pid: [] for pid in weir.worker_pids()}
     for c in clients:
-        c.send(20 * HOLD)
-    got = [0] * len(clients)
+        found[owner[f"socket:[{inodes[c.sock.getsockname()[1]]}]"]].append(c)
+    return found
 
-    def read(i):
-        for _ in range(20):
-            assert clients[i].response().status == 200
-            got[i] += 1
-    threads = [threading.Thread(target=read, args=(i,)) for i in range(len(clients))]
-    for t in threads:
-        t.start()
-    # with half of all answered nobody has been left behind
-    wait(lambda: sum(got) >= 80, "half of the answers")
-    assert min(got) >= 3, got
-    for t in threads:
-        t.join()
-    assert sum(got) == 160
+
+def on_both_workers(weir, n, status=200):
+    """Clients of two workers, at least n of each."""
+    clients = []
+
+    def enough():
+        c = weir.connect()
+        clients.append(c)
+        assert c.ask("GET / HTTP/1.1\r\nHost: t\r\n\r\n").status == status
+        lists = list(by_worker(weir, clients).values())
+        return lists if min(len(v) for v in lists) >= n else None
+    return wait(enough, "clients on both workers")
+
+
+def test_a_busy_client_does_not_overtake_those_of_another_worker():
+    """It has its next request there when a place becomes free; the others wait in another worker."""
+    origin = Origin(lambda peer, request: time.sleep(0.02) or OK)
+    weir = start(text(origin, 1, "queue: {size: 1000, timeout: 60s}"), workers=2)
+    (busy, *_), (one, two, *_) = on_both_workers(weir, 2)
+    busy.send(100 * HOLD)
+    assert busy.response().status == 200
+    done = []
+
+    def read():
+        for _ in range(99):
+            assert busy.response().status == 200
+            done.append(1)
+    thread = threading.Thread(target=read)
+    thread.start()
+    for c in (one, two):
+        c.send(5 * HOLD)
+    for c in (one, two):
+        for _ in range(5):
+            assert c.response().status == 200
+    # in turns about as many each; never only after all of the other's
+    assert len(done) < 80, len(done)
+    thread.join()
+
+
+def test_those_who_wait_do_not_hold_up_a_generation_that_has_room():
+    origin = Held()
+    weir = start(text(origin, 1, "queue: {size: 10, timeout: 30s}"))
+    old = [weir.connect().send(HOLD) for _ in range(3)]
+    waiting(weir, 2)
+    for size in (0, 1):
+        weir.reload(text(origin, 50, f"queue: {{size: {size}, timeout: 30s}}"))
+        for _ in range(5):
+            assert weir.get("/at-once").status == 200
+        waiting(weir, 2)
+    origin.let(3)
+    for c in old:
+        assert c.response().status == 200
 
 
 def test_the_connection_is_closed_before_its_place_is_given_away():
@@ -220,8 +271,10 @@ def test_the_connection_is_closed_before_its_place_is_given_away():
 
     origin = Origin(raw=answer)
     weir = start(text(origin, 1, "queue: {size: 100, timeout: 30s}\n    eject: off\n    retry: off"), workers=2)
-    clients = [weir.connect().send(20 * HOLD) for _ in range(8)]
-    for c in clients:
+    ones, others = on_both_workers(weir, 4, 502)
+    for c in ones[:4] + others[:4]:
+        c.send(20 * HOLD)
+    for c in ones[:4] + others[:4]:
         for _ in range(20):
             assert c.response().status == 502
     assert not overlaps, overlaps

@@ -248,7 +248,7 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
         wait(lambda: weir.get().text == str(ports[0]), "its return")
         took = time.monotonic() - began
         print(f"# back after {took:.2f} s; rise x interval is 0.4 s")
-        assert took < 2, took   # on a machine that may be busy; a minute is what the ejection alone would take
+        assert took < 20, took  # on a machine that may be busy; a minute is what the ejection alone would take
     finally:
         stop.set()
         for c in clients:

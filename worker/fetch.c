@@ -113,12 +113,15 @@ fetch_start(struct request *r)
 {
     struct group *g = upstream_group(r->upstream);
     struct endpoint *e = r->endpoint;
-    enum balance_result result = e != NULL ? BALANCE_CHOSEN : BALANCE_FULL;
+    bool stands_behind = e == NULL && queue_waits(g);
+    enum balance_result result = BALANCE_CHOSEN;
 
-    if (e == NULL && !queue_waits(g))
+    if (stands_behind && queue_put(g, r))
+        return HOOK_WAIT;
+    if (e == NULL)
         result = balance_choose(g, r, &e);
     if (result == BALANCE_FULL)
-        return queue_put(g, r) ? HOOK_WAIT : queue_refuse(g);
+        return !stands_behind && queue_put(g, r) ? HOOK_WAIT : queue_refuse(g);
     if (result == BALANCE_NONE)
         return queue_none_up(g);
     if (g->health != 0)

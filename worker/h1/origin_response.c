@@ -135,6 +135,13 @@ on_interim(struct origin *o)
         origin_expect(o);
 }
 
+/* No head ends within its limit. */
+static bool
+is_too_large(const struct h1_reader *in, size_t most)
+{
+    return in->in->fill - in->at > most && memmem(in->in->data + in->at, most, "\r\n\r\n", 4) == NULL;
+}
+
 /* Parses what stands in `in`; false where more has to be read, or the exchange is over. */
 static bool
 parse_head(struct origin *o)
@@ -148,7 +155,7 @@ parse_head(struct origin *o)
         return false;
     /* the limit is for the head as a whole, its first line too */
     if (result != H1_DONE || o->head->size > most) {
-        origin_fail(o, in->in->fill - in->at > most ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED, 502);
+        origin_fail(o, is_too_large(in, most) ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED, 502);
         return false;
     }
     request_hold(r, in->in);

@@ -530,6 +530,8 @@ probe_free(struct probe *p)
     let_go(p);
     endpoint_release(p->e);
     free(p);
+    if (queued > 0)
+        loop_post(&next_ones);
 }
 
 static bool
@@ -628,12 +630,12 @@ void
 probe_stop(void)
 {
     timer_stop(&survey_timer);
-    loop_unpost(&next_ones);
     for (size_t i = 0; i < watch_count; i++) {
         for (size_t j = 0; j < watches[i].n; j++)
             probe_free(watches[i].v[j]);
         free(watches[i].v);
     }
+    loop_unpost(&next_ones);
     free(watches);
     watches = NULL;
     watch_count = 0;

@@ -2,9 +2,9 @@
  * Waiting. A request in line is one whose source has nothing to give yet: so whoever ends it, ends its
  * waiting by source->stop, as with any source.
  *
- * A free place is told by its worker to the next row in the round that has somebody waiting. That a
- * worker dies between the two, or a server comes back up, is told to nobody: whoever waits looks by himself
- * ten times a second.
+ * A free place is told by its worker to the next row in the round that has somebody waiting, and who comes new
+ * stands in line behind them. That is a courtesy, not a lock: a worker that dies or hangs, or a server that comes back
+ * up, tells nobody, so whoever waits looks by himself every few milliseconds and takes what is free then.
  */
 #include "worker/upstream/queue.h"
 
@@ -18,7 +18,7 @@
 #include "worker/state.h"
 #include "worker/upstream/balance.h"
 
-#define LOOK_MS 100
+#define LOOK_MS 10
 #define AGAIN_MS 60000
 
 struct waiter {
@@ -118,6 +118,8 @@ serve(struct queue *q)
             break;
         }
     }
+    /* what was told to us, and found nobody any more, is others' */
+    queue_room(q->group);
 }
 
 static void
@@ -174,8 +176,9 @@ queue_put(struct group *g, struct request *r)
 bool
 queue_waits(const struct group *g)
 {
-    return g->queue->first != NULL ||
-           (g->limited && g->health != 0 && health_waiting(worker.health, g->health) > 0);
+    if (!g->limited || g->health == 0 || g->conf->queue.size == 0)
+        return false;
+    return g->queue->first != NULL || health_waiting(worker.health, g->health) > 0;
 }
 
 void

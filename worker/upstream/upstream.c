@@ -251,7 +251,7 @@ void
 group_refresh(struct group *g)
 {
     struct health_name news;
-    bool changed = false;
+    bool changed = false, first = g->n == 0;
 
     for (size_t i = 0; i < g->name_count; i++) {
         struct resolved *name = &g->names[i];
@@ -265,6 +265,8 @@ group_refresh(struct group *g)
     }
     if (changed)
         list_all(g);
+    if (changed && first)
+        balance_begin(g, worker.number);
 }
 
 static void
