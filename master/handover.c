@@ -202,8 +202,10 @@ static void
 take_limits(struct handover *h, int fd)
 {
     h->shared.limits = limits_attach(fd);
-    if (h->shared.limits == NULL)
-        close(fd);
+    if (h->shared.limits != NULL)
+        return;
+    h->shared.buckets_lost = true;
+    close(fd);
 }
 
 static void

@@ -143,8 +143,8 @@ start(struct master *m, struct needs *n)
 
     warn_of_descriptors(m, n->conf);
     if (m->shared.buckets_lost)
-        log_warning("rate_limit_memory: the table is of another size, so that all buckets of rate_limit are full "
-                    "again");
+        log_warning("rate_limit_memory: the table is of another size or version, so that all buckets of rate_limit are "
+                    "full again");
     m->shared.buckets_lost = false;
     lost = series_assign(n->conf, m->shared.slots, number);
     if (lost > 0)

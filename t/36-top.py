@@ -12,7 +12,7 @@ import termios
 import threading
 import time
 
-from lib.weir import BIN, DEADLINE, Origin, cleanups, proxy, run, run_command, temp_dir, wait
+from lib.weir import BIN, DEADLINE, Origin, Skip, cleanups, proxy, run, run_command, temp_dir, wait
 
 TOP = os.path.join(os.path.dirname(BIN), "weir-top")
 ENV = dict(os.environ, TERM="xterm", LC_ALL="C.UTF-8")
@@ -83,7 +83,10 @@ class Terminal:
     """weir-top in a pseudo-terminal; `seen` is all that it wrote."""
 
     def __init__(self, *args, lines=24, columns=100, delay="0.1", **env):
-        self.master, slave = os.openpty()
+        try:
+            self.master, slave = os.openpty()
+        except OSError as e:
+            raise Skip(f"no terminal is to be had: {e}") from None
         self.seen, self.ended = "", False
         self.resize(lines, columns, tell=False)
         self.process = subprocess.Popen([TOP, "-d", delay, *args], stdin=slave, stdout=slave, stderr=slave,

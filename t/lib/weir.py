@@ -429,15 +429,19 @@ class Weir:
 
     def reload(self, text=None):
         """Returns once the new workers accept, and, where statistics tell, those before them no more."""
-        times = self.accepts() + 1
+        times, told = self.accepts() + 1, self.tells()
+        former = self.wait_stats(lambda s: "weir_generation" in s)["weir_generation"] if told else 0
         if text is not None:
             self.write(text)
         self.kill(signal.SIGHUP)
         self.wait_ready(times)
+        if told and self.tells():
+            self.wait_stats(lambda s: s["weir_generation"] > former and self.accepting(s) == {s["weir_generation"]},
+                            "the former workers to be told")
+
+    def tells(self):
         with open(self.file, encoding="utf-8") as f:
-            told = f"stats_file: {self.stats_file}\n" in f.read()
-        if told:
-            self.wait_stats(lambda s: self.accepting(s) == {s["weir_generation"]}, "the former workers to be told")
+            return f"stats_file: {self.stats_file}\n" in f.read()
 
     @staticmethod
     def accepting(stats):

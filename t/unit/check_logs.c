@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -258,6 +259,7 @@ hang_with_the_lock(void)
     ck_assert_int_eq(pipe(ready), 0);
     pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (fcntl(open(path, O_RDWR), F_SETLK, &l) != 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
         for (;;)

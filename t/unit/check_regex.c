@@ -224,7 +224,12 @@ used(void)
 }
 
 /* What a budget may cost, in seconds: 50 ms, and the last place that was looked at. */
-#ifdef __SANITIZE_ADDRESS__
+#ifdef __has_feature            /* clang's way to say __SANITIZE_ADDRESS__ */
+#if __has_feature(address_sanitizer)
+#define WATCHED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(WATCHED)
 #define LONGEST 0.5
 #else
 #define LONGEST 0.1
