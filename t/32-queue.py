@@ -234,6 +234,46 @@ def test_a_busy_client_does_not_overtake_those_of_another_worker():
     thread.join()
 
 
+def test_workers_that_wait_for_different_upstreams_sleep():
+    """Neither wakes the other for a place that there is not."""
+    a, b = Held(), Held()
+    servers = [f'{{address: "{o.address}", max_connections: 1}}' for o in (a, b)]
+    weir = start(f"""
+upstreams:
+  a: {{servers: [{servers[0]}], queue: {{timeout: 60s}}}}
+  b: {{servers: [{servers[1]}], queue: {{timeout: 60s}}}}
+sites:
+  - {{hosts: [a], routes: [{{match: {{path: /}}, respond: {{}}}}, {{proxy: a}}]}}
+  - {{hosts: [b], routes: [{{match: {{path: /}}, respond: {{}}}}, {{proxy: b}}]}}
+""", workers=2)
+    clients = []
+
+    def enough():
+        c = weir.connect()
+        clients.append(c)
+        assert c.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+        lists = list(by_worker(weir, clients).values())
+        return lists if min(len(v) for v in lists) >= 3 else None
+    one, other = wait(enough, "clients on both workers")
+    # each has the place that the other waits for
+    one[0].send(HOLD.replace("Host: t", "Host: b"))
+    other[0].send(HOLD.replace("Host: t", "Host: a"))
+    wait(lambda: a.now == b.now == 1, "both places to be taken")
+    for mine, host in [(one, "a"), (other, "b")]:
+        for c in mine[1:3]:
+            c.send(HOLD.replace("Host: t", f"Host: {host}"))
+    weir.wait_stats(lambda s: [s.get(f'weir_upstream_queued{{upstream="{u}"}}') for u in "ab"] == [2, 2], "four that wait")
+    before = weir.worker_seconds()
+    a.let(1)                    # a place is told, and then there is none again
+    b.let(1)
+    time.sleep(1)               # in which they have nothing to do
+    assert weir.worker_seconds() - before < 0.5, weir.worker_seconds() - before
+    a.let(2)
+    b.let(2)
+    for c in one[:3] + other[:3]:
+        assert c.response().status == 200
+
+
 def test_those_who_wait_do_not_hold_up_a_generation_that_has_room():
     origin = Held()
     weir = start(text(origin, 1, "queue: {size: 10, timeout: 30s}"))

@@ -94,6 +94,22 @@ on_timeout(struct timer *t)
     pipeline_fail(r, queue_refuse(w->queue->group));
 }
 
+static bool
+has_room(const struct group *g)
+{
+    uint64_t now = (uint64_t)clock_ms();
+
+    for (size_t i = 0; i < g->n; i++) {
+        const struct endpoint *e = g->v[i];
+        uint64_t most = (uint64_t)e->server->max_connections;
+
+        if (endpoint_is_up(e, now) &&
+            (most == 0 || e->health == 0 || health_in_flight(worker.health, e->health) < most))
+            return true;
+    }
+    return false;
+}
+
 /* As many as there are places for. Any of them may bring others in or out. */
 static void
 serve(struct queue *q)
@@ -118,8 +134,9 @@ serve(struct queue *q)
             break;
         }
     }
-    /* what was told to us, and found nobody any more, is others' */
-    queue_room(q->group);
+    /* what was told to us, and found nobody any more, is others'; were it none, we would wake each other for ever */
+    if (q->group->limited && has_room(q->group))
+        queue_room(q->group);
 }
 
 static void
