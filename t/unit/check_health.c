@@ -12,6 +12,7 @@
 
 #include "shm/health.h"
 #include "shm/segment.h"
+#include "t/unit/processes.h"
 #include "t/unit/unit.h"
 
 enum { HOUR = 60 * 60 * 1000, ROWS = 64 };
@@ -47,27 +48,6 @@ now_ms(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-/* Memory that the forked share, beside what is tested. */
-static void *
-shared(size_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    ck_assert_ptr_ne(p, MAP_FAILED);
-    return p;
-}
-
-static void
-reap(unsigned n)
-{
-    int status;
-
-    while (n-- > 0) {
-        ck_assert_int_gt(wait(&status), 0);
-        ck_assert_int_eq(status, 0);
-    }
 }
 
 START_TEST(a_server_keeps_its_entry)

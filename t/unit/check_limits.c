@@ -9,6 +9,7 @@
 
 #include "shm/limits.h"
 #include "shm/segment.h"
+#include "t/unit/processes.h"
 #include "t/unit/unit.h"
 
 #define S UINT64_C(1000000000)
@@ -26,26 +27,6 @@ static uint64_t
 digest(struct limits_table *t, const char *key)
 {
     return limits_digest(t, "place", 5, key, strlen(key));
-}
-
-static void *
-shared(size_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    ck_assert_ptr_ne(p, MAP_FAILED);
-    return p;
-}
-
-static void
-reap(unsigned n)
-{
-    int status;
-
-    while (n-- > 0) {
-        ck_assert_int_gt(wait(&status), 0);
-        ck_assert_int_eq(status, 0);
-    }
 }
 
 START_TEST(a_table_is_attached)

@@ -9,6 +9,7 @@
 
 #include "shm/peers.h"
 #include "shm/segment.h"
+#include "t/unit/processes.h"
 #include "t/unit/unit.h"
 
 enum { ROWS = 64 };
@@ -35,26 +36,6 @@ enter(struct peers *p, unsigned row, uint64_t who, uint32_t most)
 
     ck_assert(in == counted);
     return in;
-}
-
-static void *
-shared(size_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    ck_assert_ptr_ne(p, MAP_FAILED);
-    return p;
-}
-
-static void
-reap(unsigned n)
-{
-    int status;
-
-    while (n-- > 0) {
-        ck_assert_int_gt(wait(&status), 0);
-        ck_assert_int_eq(status, 0);
-    }
 }
 
 START_TEST(a_segment_is_attached)
