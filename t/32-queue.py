@@ -262,7 +262,8 @@ sites:
     for mine, host in [(one, "a"), (other, "b")]:
         for c in mine[1:3]:
             c.send(HOLD.replace("Host: t", f"Host: {host}"))
-    weir.wait_stats(lambda s: [s.get(f'weir_upstream_queued{{upstream="{u}"}}') for u in "ab"] == [2, 2], "four that wait")
+    weir.wait_stats(lambda s: [s.get(f'weir_upstream_queued{{upstream="{u}"}}') for u in "ab"] == [2, 2],
+                    "four that wait")
     before = weir.worker_seconds()
     a.let(1)                    # a place is told, and then there is none again
     b.let(1)
