@@ -240,7 +240,7 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
         wait(lambda: len({weir.get().text for _ in range(6)}) == 3, "all of them")
         servers[0].kill()
         servers[0].wait()
-        weir.wait_log(f"server 127.0.0.1:{ports[0]}.*(is down|ejected)")
+        weir.wait_log(f"server 127.0.0.1:{ports[0]}.*(down after|ejected)")
         for _ in range(30):
             assert weir.get().text != str(ports[0])
         servers[0] = serve(ports[0])
