@@ -291,6 +291,15 @@ def test_servers_by_name():
     wait(lambda: weir.get().status == 200, "an answer")
 
 
+def test_no_server_is_up():
+    server = Server(BAD)
+    weir = checked([server.address], f"http: /check, {OFTEN}")
+    weir.wait_log(" down after 1 check")
+    assert [weir.get().status for _ in range(3)] == [503, 503, 503]
+    weir.wait_stats(lambda s: s.get('weir_upstream_unserved_total{upstream="app"}') == 3, "the three")
+    assert weir.errors().count("no server is up: 503") == 1
+
+
 def test_many_checks_wait_for_each_other():
     opened, most = set(), []
 

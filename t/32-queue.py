@@ -97,6 +97,8 @@ def test_full_and_timeout():
     for c in two:
         assert c.response().status == 503
     assert time.monotonic() - began >= 0.3
+    weir.wait_stats(lambda s: s.get('weir_upstream_queue_refused_total{upstream="app"}') == 3, "the three")
+    assert "all servers are at max_connections, and the queue is full or the wait too long: 503" in weir.errors()
     origin.let(1)
     assert first.response().status == 200
     assert len(origin.requests) == 1

@@ -164,6 +164,8 @@ def test_budget_is_at_least_three():
     good, bad = Origin(), status(503)
     weir = two(bad, good, "retry: {budget: 1%}")
     assert [weir.get().status for _ in range(12)].count(503) == 3
+    weir.wait_stats(lambda s: s.get('weir_upstream_retries_refused_total{upstream="app"}') == 3, "the three")
+    assert weir.errors().count("retry.budget is used up") == 1
 
 
 def test_all_fail():

@@ -12,22 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/fuzz/must.h"
 #include "worker/base/scan.h"
 #include "worker/h1/chunked.h"
 #include "worker/h1/parse.h"
 
 #define CHOICES 4
-
-/* Not assert: it must hold in every build. */
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 struct message {
     struct arena *arena;

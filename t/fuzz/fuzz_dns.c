@@ -16,22 +16,13 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "t/fuzz/must.h"
 #include "worker/upstream/dns.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
 
 #define SOCKETS 16
 #define HEADER 12
 #define MESSAGE_MOST 4096
 #define ROUNDS 200
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { OVER_TCP = 1, SAME_QUESTION = 2, SAME_ID = 4 };
 

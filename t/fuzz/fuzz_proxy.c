@@ -6,17 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/fuzz/must.h"
 #include "worker/proxy_protocol.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void
 check_address(const struct addr *a)

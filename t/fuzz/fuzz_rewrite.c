@@ -9,18 +9,9 @@
 #include <stdlib.h>
 
 #include "modules/target.h"
+#include "t/fuzz/must.h"
 #include "worker/base/clock.h"
 #include "worker/request.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 /* Escapes are whole, and nothing ends the line, the path or the target. */
 static void

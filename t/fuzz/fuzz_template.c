@@ -6,19 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/fuzz/must.h"
 #include "worker/base/clock.h"
 #include "worker/request.h"
 #include "worker/template.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void
 fill(struct request *r, struct arena *a, struct captures *captures)

@@ -6,19 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "t/fuzz/must.h"
 #include "worker/base/scan.h"
 #include "worker/host.h"
 #include "worker/uri.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 /* What such an origin sees: separators decoded, each segment up to its first ";". */
 static struct str
