@@ -29,6 +29,8 @@ enum key_type {
     KEY_TEMPLATES,              /* struct template_map: name: string ($) */
     KEY_EDITS,                  /* struct edits: a mapping of field names to what becomes of them, laid over the
                                    outer level's by name: a string ($), ~, {add: ($)} or {default: ($)} */
+    KEY_STATUSES,               /* struct status_times: a mapping of statuses (200 to 599) to durations, laid over the
+                                   outer level's by status */
     KEY_STRINGS,                /* struct str_list; a single value is a list of one */
     KEY_NETWORKS,               /* struct cidr_list; a single value is a list of one */
     KEY_REGEX,                  /* struct regex * */
@@ -93,6 +95,14 @@ struct template;
 struct rate {
     int64_t count;
     int64_t per_ms;             /* 1000, 60,000 or 3,600,000 */
+};
+
+struct status_times {
+    struct {
+        int status;
+        int64_t ms;
+    } *v;
+    size_t n;
 };
 
 enum edit_kind { EDIT_SET, EDIT_REMOVE, EDIT_ADD, EDIT_DEFAULT };

@@ -1,0 +1,29 @@
+/*
+ * Conditional requests answered from what is stored (RFC 9110 13, RFC 9111 4.3.2).
+ */
+#ifndef WEIR_CACHE_CONDITIONAL_H
+#define WEIR_CACHE_CONDITIONAL_H
+
+#include "worker/field.h"
+
+/* What is known of the stored response; p NULL: it has no such field. */
+struct validators {
+    struct str etag;
+    struct str last_modified;
+    struct str date;
+};
+
+/* If-Match and If-Unmodified-Since are for the origin alone: a request with one is not answered from the store. */
+bool cache_conditional_is_origins(const struct fields *request);
+
+/* 304, or 0: the whole response. If-None-Match lists and *, by weak comparison; else If-Modified-Since. For GET and HEAD and
+ * a stored 200. */
+int cache_conditional_status(const struct fields *request, const struct validators *v);
+
+/* If-Range holds, or there is none: by strong comparison (RFC 9110 13.1.5). */
+bool cache_conditional_range(const struct fields *request, const struct validators *v);
+
+/* Fields for a validating request: If-None-Match, If-Modified-Since. False: it has no validator. */
+bool cache_conditional_add(struct fields *forward, const struct validators *v);
+
+#endif
