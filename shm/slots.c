@@ -33,6 +33,11 @@ const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
 
 const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "reset", "connect", "limit", "internal"};
 
+const char *const slots_cache_name[SLOTS_CACHE_RESULTS] = {
+    "hit", "stale", "revalidated", "collapsed", "miss", "vary_miss", "expired", "request", "method", "bypass", "passed",
+    "unavailable", "purge",
+};
+
 const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "tunnel", "closing"};
 
 static const struct segment_kind frame = {

@@ -33,6 +33,10 @@ enum slots_error {              /* errors by kind */
 };
 extern const char *const slots_error_name[SLOTS_ERRORS];
 
+/* What the cache did for a request, by the order of these words. */
+#define SLOTS_CACHE_RESULTS 13
+extern const char *const slots_cache_name[SLOTS_CACHE_RESULTS];
+
 /* One series. Only counters that go up, but for `open`. */
 struct slots_counters {
     uint64_t requests[6];       /* by status class: [2] is 2xx; [0] those that got no answer */
@@ -53,6 +57,7 @@ struct slots_counters {
     uint64_t unserved;          /* of an upstream: for which no server was up */
     uint64_t retries_refused;   /* of an upstream: that the budget did not allow */
     uint64_t ejections;         /* of an upstream or a server */
+    uint64_t cache[SLOTS_CACHE_RESULTS]; /* requests of caching routes */
 };
 
 enum slots_state { SLOTS_FREE, SLOTS_STARTING, SLOTS_ACCEPTING, SLOTS_DRAINING, SLOTS_DEAD };

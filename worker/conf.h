@@ -210,6 +210,13 @@ struct site {
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_NOTICE, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
+struct cache_memory {           /* size 0: no cache */
+    size_t size;
+    size_t max_object;
+    struct str file;            /* empty: none */
+    int line;
+};
+
 struct conf {
     struct arena *arena;
     struct str file;            /* its path, for messages */
@@ -230,6 +237,7 @@ struct conf {
 
     struct cidr_list trusted_proxies;
     size_t rate_limit_memory;
+    struct cache_memory cache_memory;
     struct str_list resolver;   /* ADDRESS:PORT of name servers; n 0: those of the system */
     struct scope scope;
     struct listener *listeners;

@@ -3,6 +3,7 @@
  */
 #include "worker/count.h"
 
+#include "worker/base/log.h"
 #include "worker/state.h"
 
 void
@@ -82,6 +83,15 @@ count_rate_limited(const struct request *r)
     slots_add(&worker.row->total.rate_limited, 1);
     if (r->route != NULL)
         slots_add(&worker_counters(r->route->series)->rate_limited, 1);
+}
+
+void
+count_cache(const struct request *r, unsigned result)
+{
+    check(result < SLOTS_CACHE_RESULTS);
+    slots_add(&worker.row->total.cache[result], 1);
+    if (r->route != NULL)
+        slots_add(&worker_counters(r->route->series)->cache[result], 1);
 }
 
 void

@@ -14,6 +14,7 @@
 #include "worker/base/timer.h"
 #include "worker/conf.h"
 
+struct cache;
 struct request;
 
 struct worker {
@@ -26,6 +27,7 @@ struct worker {
     struct health *health;      /* these are never NULL in a worker; weir -T has none of them */
     struct limits_table *limits;
     struct peers *peers;
+    struct cache *cache;        /* NULL: there is none. The modules' alone: the engine knows of no cache */
     bool draining;
     int64_t drain_started;      /* clock_ms() */
 

@@ -209,6 +209,7 @@ take_testament(const struct worker_start *s)
     worker.health = s->health;
     worker.limits = s->limits;
     worker.peers = s->peers;
+    worker.cache = s->cache;
     worker.row = slots_row(s->slots, s->row);
     random_forget();
     scan_init(SCAN_AVX2);

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+struct cache;
 struct conf;
 struct health;
 struct limits_table;
@@ -39,6 +40,7 @@ struct worker_start {
     struct health *health;
     struct limits_table *limits;
     struct peers *peers;
+    struct cache *cache;        /* NULL: none. Only modules use it */
     unsigned row;               /* of the slots: this worker's */
     unsigned number;            /* 0 to workers - 1: the same for its successors */
     unsigned generation;
