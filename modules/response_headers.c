@@ -2,6 +2,7 @@
  * response_headers: changes to the fields of what goes to the client, be it an origin's or weir's own.
  */
 #include "modules/edits.h"
+#include "worker/block.h"
 #include "worker/module.h"
 
 static const char *
@@ -14,6 +15,7 @@ refuse(const void *edit, size_t *offset)
 static int
 edit(struct request *r, const void *conf)
 {
+    block_unfold(r);
     return edits_apply(conf, r, &r->response.fields, "response_headers");
 }
 

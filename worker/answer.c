@@ -26,6 +26,7 @@ answer(struct request *r, int status, struct str type, struct str content)
     r->reason = status_reason(status);
     r->source = &answer_source;
     fields_init(&m->fields, r->arena);
+    m->block = STR_NONE;
     fields_init(&m->trailers, r->arena);
     flow_clear(&m->body);
     m->length = status == 204 || status == 304 ? LENGTH_UNKNOWN : (int64_t)content.n;

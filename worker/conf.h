@@ -214,7 +214,6 @@ struct cache_memory {           /* size 0: no cache */
     size_t size;
     size_t max_object;
     struct str file;            /* empty: none */
-    int line;
 };
 
 struct conf {

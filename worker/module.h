@@ -21,7 +21,9 @@ enum phase {
     PHASE_REWRITE,
     PHASE_GUARD,
     PHASE_LOOKUP,
-    PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream; never HOOK_WAIT */
+    PHASE_FORWARD,              /* in FETCH, once: r->forward is what goes to the upstream. HOOK_WAIT: the hook has set
+                                   r->source, which has the request now; where that lets go of it (r->source NULL,
+                                   pipeline_resume) it goes to the upstream after all */
     PHASE_INTERIM,              /* for each 1xx of an origin, whose fields r->response has; only HOOK_NEXT */
     PHASE_EDIT,
     PHASE_LOG,
@@ -54,6 +56,11 @@ struct module {
     bool answers;               /* it answers the request itself: a route has one such key, or proxy */
     void (*ready)(struct ready *ready, void *conf);
     module_hook *hook[PHASES];
+
+    /* In each worker; NULL: of no use to it. */
+    void (*begin)(void);        /* once, before its first request */
+    void (*woken)(void);        /* another worker has woken this one (slots_wake), for whatever reason */
+    void (*tick)(void);         /* each second */
 };
 
 /* The registry, generated from the list in Makefile.am. NULL-terminated. */

@@ -46,6 +46,8 @@ walk(struct request *r, enum phase phase)
 {
     const struct hooks *hooks = &r->scope->hooks[phase];
 
+    if (r->own)
+        return HOOK_NEXT;
     while (r->hook < hooks->n) {
         const struct hook *h = &hooks->v[r->hook];
         int result = h->run(r, h->conf);
@@ -64,7 +66,7 @@ walk(struct request *r, enum phase phase)
 static bool
 is_open_ended(const struct request *r)
 {
-    struct str type = fields_value(&r->response.fields, FIELD_CONTENT_TYPE);
+    struct str type = r->response.block.n > 0 ? STR_NONE : fields_value(&r->response.fields, FIELD_CONTENT_TYPE);
 
     return r->tunnel || (type.n >= 17 && strncasecmp(type.p, "text/event-stream", 17) == 0) ||
            (type.n >= 16 && strncasecmp(type.p, "application/grpc", 16) == 0);
@@ -103,6 +105,7 @@ fetch(struct request *r)
         if ((result = told(r, fetch_prepare(r))) != HOOK_NEXT || (result = walk(r, PHASE_FORWARD)) != HOOK_NEXT)
             return result;
     }
+    r->hook = 0;                /* a hook may have waited before it came to this */
     return r->trace != NULL ? r->trace->fetch(r->trace, r) : fetch_start(r);
 }
 
@@ -175,6 +178,16 @@ void
 pipeline_start(struct request *r)
 {
     r->step = READ;
+    advance(r);
+    if (r->started && !r->finished)
+        pipeline_body(r);
+}
+
+void
+pipeline_fetch(struct request *r)
+{
+    check(r->own && r->upstream != NULL);
+    r->step = FETCH;
     advance(r);
     if (r->started && !r->finished)
         pipeline_body(r);
@@ -264,6 +277,11 @@ pipeline_fail(struct request *r, int status)
         pipeline_break(r);
         return;
     }
+    if (r->own) {
+        r->status = status;
+        pipeline_client_lost(r);
+        return;
+    }
     leave_source(r);
     r->waiting = false;
     /* what can't be read without doubt ends the connection, and so does content nobody wants */
@@ -312,7 +330,8 @@ finish(struct request *r)
     r->step = LOG;
     r->hook = 0;
     r->finished = true;
-    count_request(r);
+    if (!r->own)
+        count_request(r);
     walk(r, PHASE_LOG);
     request_unlist(r);
     loop_defer(&r->deferred);
@@ -329,7 +348,7 @@ pipeline_client_lost(struct request *r)
 {
     if (r->finished)
         return;
-    if (!r->started)
+    if (!r->started && !r->own)
         r->status = 499;        /* as nginx logs it: nobody was there to answer */
     finish(r);
     r->front->cut(r);

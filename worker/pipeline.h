@@ -12,6 +12,12 @@ void pipeline_start(struct request *r);
 /* Front: the head was no good; answered with the status, the connection closed after it. */
 void pipeline_refuse(struct request *r, int status);
 
+/*
+ * A policy: a request of weir's own (r->own), whose route, upstream and forward are made. Its front is whoever made it, who
+ * hears of its failure by `cut`, with r->status.
+ */
+void pipeline_fetch(struct request *r);
+
 /* A hook that waited: go on. */
 void pipeline_resume(struct request *r);
 

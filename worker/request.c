@@ -45,6 +45,35 @@ request_new(struct worker *w, const struct listener *l)
     return r;
 }
 
+struct note {
+    struct note *next;
+    const void *who;
+    void *what;
+};
+
+void *
+request_noted(const struct request *r, const void *who)
+{
+    for (const struct note *n = r->notes; n != NULL; n = n->next)
+        if (n->who == who)
+            return n->what;
+    return NULL;
+}
+
+void *
+request_note(struct request *r, const void *who, size_t size)
+{
+    void *what = request_noted(r, who);
+    struct note *n;
+
+    if (what != NULL)
+        return what;
+    n = arena_alloc(r->arena, sizeof(*n));
+    *n = (struct note){.next = r->notes, .who = who, .what = arena_zalloc(r->arena, size)};
+    r->notes = n;
+    return n->what;
+}
+
 static void
 drop(void *b)
 {

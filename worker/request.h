@@ -22,6 +22,7 @@
 struct endpoint;
 struct front;
 struct match_index;
+struct note;
 struct source;
 struct trace;
 struct worker;
@@ -35,6 +36,8 @@ enum method { METHOD_OTHER, METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, ME
 /* One direction. */
 struct message {
     struct fields fields;
+    struct str block;           /* field lines as they go out, before those in fields, Date among them; for a response
+                                   that was made before. Who wants to see or change them calls block_unfold */
     struct fields trailers;     /* complete when body.ended */
     int64_t length;             /* of the content; LENGTH_UNKNOWN */
     struct flow body;
@@ -112,6 +115,7 @@ struct request {
     uint64_t tried[RETRIES_MOST];   /* endpoint_number of those that failed it */
     unsigned tried_count;
     bool interim_sent;          /* a 1xx of the origin went to the client */
+    struct str outcome;         /* what a policy says of where the answer came from: $cache */
 
     /* who sends it (front.h) */
     const struct front *front;
@@ -124,6 +128,9 @@ struct request {
     bool waiting;               /* a hook said HOOK_WAIT */
     bool started;               /* the head of the final response was given to the front */
     bool finished;              /* LOG ran */
+    bool own;                   /* weir's own, made by a policy: it begins at FETCH, no hook sees it, nothing of it is
+                                   counted or logged as a client's */
+    struct note *notes;         /* what modules keep for it (request_note) */
 
     struct times times;
     uint64_t bytes_received;    /* from the client: head and content as they were on the wire */
@@ -143,6 +150,13 @@ bool method_idempotent(enum method m);
 
 /* Reason phrases of RFC 9110 and its registry; "" for others. */
 struct str status_reason(int status);
+
+/*
+ * What a module keeps for a request, from one hook to the next: `size` zero bytes in its arena, the same again for the same
+ * `who` (any address of the module's own). request_noted: NULL where there is none yet.
+ */
+void *request_note(struct request *r, const void *who, size_t size);
+void *request_noted(const struct request *r, const void *who);
 
 /* Keeps a buffer until the request dies: its slices are pointed to. */
 void request_hold(struct request *r, struct buffer *b);

@@ -5,6 +5,7 @@
 #include "worker/variable.h"
 
 #include "worker/base/clock.h"
+#include "worker/block.h"
 #include "worker/param.h"
 #include "worker/request.h"
 
@@ -199,7 +200,15 @@ get_http(struct request *r, struct str arg)
 static struct str
 get_sent_http(struct request *r, struct str arg)
 {
+    block_unfold(r);
     return values(r, &r->response.fields, arg);
+}
+
+static struct str
+get_cache(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->outcome;
 }
 
 static bool
@@ -387,6 +396,7 @@ const struct variable variables[] = {
     {"upstream_status", get_upstream_status, "what it answered", true},
     {"upstream_tries", get_upstream_tries, "how many times a server was asked", true},
     {"sent_http_", get_sent_http, "a field of the response, - as _", true},
+    {"cache", get_cache, "what became of it on a caching route, as in Cache-Status", true},
     {"bytes_received", get_bytes_received, "from the client, head and content", false},
     {"bytes_sent", get_bytes_sent, "to the client, head and content", true},
     {"time", get_time, "now, as RFC 3339 has it", false},

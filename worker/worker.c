@@ -132,8 +132,12 @@ listen_to_workers(struct io *io)
 {
     uint64_t count;
 
-    if (read(io->fd, &count, sizeof count) == sizeof count)
+    if (read(io->fd, &count, sizeof count) == sizeof count) {
         queue_woken();
+        for (size_t i = 0; modules[i] != NULL; i++)
+            if (modules[i]->woken != NULL)
+                modules[i]->woken();
+    }
     io->readable = false;
 }
 
@@ -163,6 +167,9 @@ tick(struct timer *t)
     timer_set(t, TICK_MS);
     logs_flush();
     upstreams_tick();
+    for (size_t i = 0; modules[i] != NULL; i++)
+        if (modules[i]->tick != NULL)
+            modules[i]->tick();
     if (worker.draining)
         cut_idle_requests();
 }
@@ -171,7 +178,7 @@ static void
 turn(void)
 {
     __atomic_store_n(&worker.row->heartbeat_ms, (uint64_t)clock_ms(), __ATOMIC_RELAXED);
-    if (told_to_stop || (worker.draining && worker.connections == 0))
+    if (told_to_stop || (worker.draining && worker.connections == 0 && worker.requests == NULL))
         loop_stop();
 }
 
@@ -221,6 +228,9 @@ take_testament(const struct worker_start *s)
     control.ready = listen_to_master;
     wakes.fd = slots_eventfd(s->slots, s->row);
     wakes.ready = listen_to_workers;
+    for (size_t i = 0; modules[i] != NULL; i++)
+        if (modules[i]->begin != NULL)
+            modules[i]->begin();
     worker.tick.fire = tick;
     timer_set(&worker.tick, TICK_MS);
 }

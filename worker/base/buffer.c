@@ -30,6 +30,7 @@ begin(struct buffer *b)
     b->holds = 1;
     b->fill = 0;
     b->next = NULL;
+    b->gone = NULL;
     return b;
 }
 
@@ -57,6 +58,10 @@ buffer_drop(struct buffer *b)
     check(b->holds > 0);
     if (--b->holds > 0)
         return;
+    if (b->gone != NULL) {
+        b->gone(b);
+        return;
+    }
     if (b->size != BUFFER_SIZE || unused_count + 1 > FREE_MOST) {
         free(b);
         return;

@@ -15,6 +15,7 @@ struct buffer {
     size_t size;                /* of data */
     size_t fill;                /* bytes written so far: a writer appends here */
     struct buffer *next;        /* on the free list */
+    void (*gone)(struct buffer *b);     /* NULL; or it is somebody's own, who is told when nobody holds it any more */
     char data[];
 };
 
@@ -30,6 +31,13 @@ buffer_hold(struct buffer *b)
 }
 
 void buffer_drop(struct buffer *b);
+
+/* One of somebody's own, that stands for bytes elsewhere: held once; its slices point to these bytes. */
+static inline void
+buffer_own(struct buffer *b, void (*gone)(struct buffer *b))
+{
+    *b = (struct buffer){.holds = 1, .gone = gone};
+}
 
 /* Frees what the free list holds: for the end of a process under a leak checker. */
 void buffer_flush(void);

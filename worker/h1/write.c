@@ -228,11 +228,12 @@ void
 h1_write_response(struct h1_writer *w, struct request *r, bool close)
 {
     struct fields *f = &r->response.fields;
-    bool dated = fields_find_id(f, FIELD_DATE) != NULL;
+    bool dated = r->response.block.n > 0 || fields_find_id(f, FIELD_DATE) != NULL;
     struct str date = clock_http_date();
-    struct text t = begin(w, 16 + r->reason.n + fields_size(f) + date.n + 16 + 2 * FRAMING_MOST);
+    struct text t = begin(w, 16 + r->reason.n + r->response.block.n + fields_size(f) + date.n + 16 + 2 * FRAMING_MOST);
 
     put_status(&t, r->status, r->reason);
+    put(&t, r->response.block);
     put_fields(&t, f);
     if (!dated && !r->tunnel)
         put_field(&t, STR("Date"), date);   /* RFC 9110 6.6.1 */
