@@ -6,6 +6,7 @@
 
 #include "master/loader.h"
 #include "master/values.h"
+#include "shm/cache.h"
 #include "worker/request.h"
 
 #define YEAR (INT64_C(365) * 86400000)
@@ -217,6 +218,17 @@ const struct key keys_site[] = {
     {0},
 };
 
+static const struct key cache_memory[] = {
+    {.name = "size", .type = KEY_SIZE, .offset = offsetof(struct cache_memory, size), .def = "256m",
+     .help = "taken at start; another one waits for a restart", .min = CACHE_SIZE_LEAST, .max = 1024 * 1024 * MIB},
+    {.name = "max_object", .type = KEY_SIZE, .offset = offsetof(struct cache_memory, max_object), .def = "",
+     .help = "the largest that is stored, head and content; default 16m, at most 1/16 of size", .min = KIB,
+     .max = 1024 * 1024 * MIB},
+    {.name = "file", .type = KEY_FILE, .offset = offsetof(struct cache_memory, file), .def = "",
+     .help = "keeps it over a restart"},
+    {0},
+};
+
 const struct key keys_top[] = {
     {.name = "user", .type = KEY_CUSTOM, .def = "www-data", .help = "workers drop to it when the master is root",
      .levels = KEY_TOP, .custom = load_user, WANTS("a user or user:group")},
@@ -239,6 +251,8 @@ const struct key keys_top[] = {
      .levels = KEY_TOP, .max = YEAR},
     {.name = "drain_tunnels", .type = KEY_DURATION, .offset = offsetof(struct conf, drain_tunnels),
      .def = "5m", .help = "and ends upgraded connections after this", .levels = KEY_TOP, .max = YEAR},
+    {.name = "cache_memory", .type = KEY_SECTION, .offset = offsetof(struct conf, cache_memory), .def = "",
+     .help = "what all workers share as a cache; absent: none", .levels = KEY_TOP, .keys = cache_memory, .off = true},
     {.name = "rate_limit_memory", .type = KEY_SIZE, .offset = offsetof(struct conf, rate_limit_memory), .def = "16m",
      .help = "the table behind every rate_limit; another size waits for a restart", .levels = KEY_TOP, .min = 64 * KIB,
      .max = 64 * 1024 * MIB},
@@ -277,6 +291,7 @@ static const char *const words[] = {
     [KEY_FILE] = "an absolute path, or off",
     [KEY_RATE] = "a rate as 10/s, 600/m or 5000/h",
     [KEY_EDITS] = "a mapping of field names to strings ($), ~, {add: ($)} or {default: ($)}",
+    [KEY_STATUSES] = "a mapping of statuses to durations",
     [KEY_LOG] = "an absolute path, stderr or syslog",
     [KEY_TEMPLATE] = "a string ($)",
     [KEY_TEMPLATES] = "a mapping of names to strings ($)",

@@ -339,6 +339,54 @@ read_edits(struct loader *l, const struct key *k, const struct node *n, void *at
             put_edit(l, k, n, i, edits, &e);
 }
 
+static bool
+read_status(struct str text, int *status)
+{
+    int64_t value;
+
+    if (text.n != 3 || !values_int(text, &value) || value < 200 || value > 599)
+        return false;
+    *status = (int)value;
+    return true;
+}
+
+/* Laid over the outer level's, status by status. */
+static void
+put_status(struct status_times *times, int status, int64_t ms)
+{
+    size_t i = 0;
+
+    while (i < times->n && times->v[i].status != status)
+        i++;
+    if (i == times->n)
+        times->n++;
+    times->v[i].status = status;
+    times->v[i].ms = ms;
+}
+
+static void
+read_statuses(struct loader *l, const struct key *k, const struct node *n, void *at)
+{
+    struct status_times *times = at, outer = *times;
+    const struct key value = {.name = k->name, .type = KEY_DURATION, .min = k->min, .max = k->max};
+
+    times->v = arena_zalloc(l->arena, (outer.n + n->n + 1) * sizeof(*times->v));
+    if (outer.n > 0)
+        memcpy(times->v, outer.v, outer.n * sizeof(*times->v));
+    for (size_t i = 0; i < n->n; i++) {
+        struct str name = load_show(l, n->keys[i]->text);
+        int64_t ms = -1;
+        int status;
+
+        if (!read_status(n->keys[i]->text, &status))
+            load_error(l, n->keys[i], "`%s`: `%.*s` is no status from 200 to 599", k->name, STR_ARG(name));
+        else if (want_text(l, &value, n->items[i]))
+            read_number(l, &value, n->items[i], &ms);
+        if (ms >= 0)
+            put_status(times, status, ms);
+    }
+}
+
 bool
 load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list)
 {
@@ -493,7 +541,8 @@ static reader *const scalars[] = {
 void
 load_value(struct loader *l, const struct key *k, const struct node *n, void *at, unsigned level, bool fresh)
 {
-    bool map = k->type == KEY_SECTION || k->type == KEY_NAMED || k->type == KEY_TEMPLATES || k->type == KEY_EDITS;
+    bool map = k->type == KEY_SECTION || k->type == KEY_NAMED || k->type == KEY_TEMPLATES || k->type == KEY_EDITS ||
+               k->type == KEY_STATUSES;
 
     if (k->off && n->kind == NODE_SCALAR && str_eq(n->text, STR("off")))
         return;
@@ -506,6 +555,8 @@ load_value(struct loader *l, const struct key *k, const struct node *n, void *at
         read_templates(l, k, n, at);
     else if (k->type == KEY_EDITS)
         read_edits(l, k, n, at);
+    else if (k->type == KEY_STATUSES)
+        read_statuses(l, k, n, at);
     else if (k->type == KEY_STRINGS)
         read_strings(l, k, n, at);
     else if (k->type == KEY_NETWORKS)

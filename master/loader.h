@@ -119,6 +119,9 @@ int load_proxy(struct loader *l, const struct key *k, const struct node *n, void
 void load_check_listeners(struct loader *l, const struct node *listen);
 void load_check_upstreams(struct loader *l, const struct node *upstreams);
 
+/* load_cache.c: the cache's memory, against itself and the rest of the file. */
+void load_check_cache(struct loader *l, const struct node *root);
+
 /* load_master.c: the keys of the master itself. */
 int load_user(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_workers(struct loader *l, const struct key *k, const struct node *n, void *at);

@@ -19,6 +19,7 @@ struct note {
     struct str text;
     struct template *string;
     struct template_map map;
+    struct status_times times;
     struct {
         bool deep;
         int64_t wait;
@@ -37,6 +38,7 @@ static const struct key note_keys[] = {
     {.name = "text", .type = KEY_STRING, .offset = offsetof(struct note, text), .def = "none", .help = "text"},
     {.name = "string", .type = KEY_TEMPLATE, .offset = offsetof(struct note, string), .def = "", .help = "string"},
     {.name = "map", .type = KEY_TEMPLATES, .offset = offsetof(struct note, map), .def = "", .help = "map"},
+    {.name = "times", .type = KEY_STATUSES, .offset = offsetof(struct note, times), .def = "", .help = "times"},
     {.name = "inner", .type = KEY_SECTION, .offset = offsetof(struct note, inner), .def = "{}", .help = "inner",
      .keys = note_inner},
     {0},
@@ -191,6 +193,23 @@ static const struct {
     {"rate_limit_memry: 1m\nrate_limit_memory: 1k\n" LISTEN SITES,
      "f:1:1: unknown key `rate_limit_memry`; did you mean `rate_limit_memory`?\n"
      "f:2:20: `rate_limit_memory` wants a size from 64k to 64g, not `1k`\n"},
+    {"cache_memory: 64m\n" LISTEN SITES,
+     "f:1:15: `cache_memory` wants a mapping, or off, not `64m`; did you mean `{size: 64m}`?\n"},
+    {"cache_memory: {size: 512k, file: cache}\n" LISTEN SITES,
+     "f:1:22: `size` wants a size from 1m to 1024g, not `512k`\nf:1:34: `file` wants an absolute path, or off, not "
+     "`cache`\n"},
+    {"cache_memory: {size: 1m, max_object: 65537}\n" LISTEN SITES,
+     "f:1:38: `max_object` wants at most 1/16 of `size`, which is 64k\n"},
+    {"note: {times: {200: 1m, 199: 1m, 600: 1s, 0200: 1s, ok: 1s, 404: 5, 301: ~, 302: [1s], 200: 2m}}\n" LISTEN SITES,
+     "f:1:25: `times`: `199` is no status from 200 to 599\n"
+     "f:1:34: `times`: `600` is no status from 200 to 599\n"
+     "f:1:43: `times`: `0200` is no status from 200 to 599\n"
+     "f:1:53: `times`: `ok` is no status from 200 to 599\n"
+     "f:1:66: `times` wants a duration as 500ms, 5s, 10m, 1h, 7d or 0, not `5`\n"
+     "f:1:74: `times` wants a duration, not nothing\n"
+     "f:1:82: `times` wants a duration, not a list\n"
+     "f:1:88: `200` stands twice, first on line 1\n"},
+    {"note: {times: 5m}\n" LISTEN SITES, "f:1:15: `times` wants a mapping of statuses to durations, not `5m`\n"},
     {"limits: {connections_per_i: 5}\n" LISTEN SITES,
      "f:1:10: unknown key `connections_per_i`; did you mean `connections_per_ip`?\n"},
     {"notes: {}\n" LISTEN SITES, "f:1:1: unknown key `notes`; did you mean `note`?\n"},
@@ -711,6 +730,53 @@ START_TEST(modules_are_laid_over)
 }
 END_TEST
 
+static void
+is_time(const struct status_times *times, size_t i, int status, int64_t ms)
+{
+    ck_assert_uint_gt(times->n, i);
+    ck_assert_int_eq(times->v[i].status, status);
+    ck_assert_int_eq(times->v[i].ms, ms);
+}
+
+START_TEST(times_of_statuses_are_laid_over)
+{
+    const struct status_times *site, *route;
+
+    load(LISTEN "sites:\n- hosts: a\n  note: {times: {200: 60m, 301: 1h}}\n  routes:\n"
+                "  - {match: {path: /a}, note: {times: {'404': 1m, 200: 0}}, say: {}}\n"
+                "  - {match: {path: /b}, note: {times: {}}, say: {}}\n");
+    site = &((const struct note *)of(&conf->sites[0].scope, NOTE))->times;
+    route = &((const struct note *)of(route_scope(0), NOTE))->times;
+    ck_assert_uint_eq(site->n, 2);
+    is_time(site, 0, 200, 3600000);
+    is_time(site, 1, 301, 3600000);
+    ck_assert_uint_eq(route->n, 3);
+    is_time(route, 0, 200, 0);
+    is_time(route, 1, 301, 3600000);
+    is_time(route, 2, 404, 60000);
+    route = &((const struct note *)of(route_scope(1), NOTE))->times;
+    ck_assert_uint_eq(route->n, 2);
+}
+END_TEST
+
+START_TEST(the_cache_has_its_share)
+{
+    load(LISTEN SITES);
+    ck_assert_uint_eq(conf->cache_memory.size, 0);
+    load("cache_memory: off\n" LISTEN SITES);
+    ck_assert_uint_eq(conf->cache_memory.size, 0);
+    load("cache_memory: {}\n" LISTEN SITES);
+    ck_assert_uint_eq(conf->cache_memory.size, 256 << 20);
+    ck_assert_uint_eq(conf->cache_memory.max_object, 16 << 20);
+    ck_assert_uint_eq(conf->cache_memory.file.n, 0);
+    load("cache_memory: {size: 32m, file: /var/x}\n" LISTEN SITES);
+    ck_assert_uint_eq(conf->cache_memory.max_object, 2 << 20);
+    same(conf->cache_memory.file, "/var/x");
+    load("cache_memory: {size: 1g, max_object: 64m, file: off}\n" LISTEN SITES);
+    ck_assert_uint_eq(conf->cache_memory.max_object, 64 << 20);
+}
+END_TEST
+
 START_TEST(ready_runs_once_where_it_is_written)
 {
     const struct note *top, *route;
@@ -858,6 +924,8 @@ main(void)
     tcase_add_test(tc, routes_are_named_as_written);
     tcase_add_test(tc, policies_are_laid_over);
     tcase_add_test(tc, modules_are_laid_over);
+    tcase_add_test(tc, times_of_statuses_are_laid_over);
+    tcase_add_test(tc, the_cache_has_its_share);
     tcase_add_test(tc, ready_runs_once_where_it_is_written);
     tcase_add_test(tc, lists_are_replaced);
     tcase_add_test(tc, some_modules_are_in_use_unless_off);
