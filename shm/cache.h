@@ -136,6 +136,7 @@ struct cache_view {
     bool soft;                  /* purged softly: stale from then on */
     const void *head;           /* as given to cache_open; 8-aligned; NULL before STREAMING */
     size_t head_n;
+    cache_variant variant;      /* of what is stored, from STREAMING on: a fetch may have been joined by who gets another */
     uint64_t base;              /* of the body: where this hold's bytes begin; 0 but after parts were dropped */
     uint64_t ready;             /* bytes of the body that can be read, from 0 on (of those before base nothing is left) */
     uint64_t length;            /* of the body; CACHE_LENGTH_UNKNOWN until it is known */
