@@ -6,7 +6,8 @@
 
 #include "worker/field.h"
 
-/* What is known of the stored response; p NULL: it has no such field. */
+/* What is known of the stored response; p NULL: it has no such field. `date` is the origin's: what weir added for one
+ * that sent none is of another clock. What is no entity-tag or no date counts for nothing. */
 struct validators {
     struct str etag;
     struct str last_modified;
@@ -16,14 +17,15 @@ struct validators {
 /* If-Match and If-Unmodified-Since are for the origin alone: a request with one is not answered from the store. */
 bool cache_conditional_is_origins(const struct fields *request);
 
-/* 304, or 0: the whole response. If-None-Match lists and *, by weak comparison; else If-Modified-Since. For GET and HEAD and
- * a stored 200. */
+/* 304, or 0: the whole response. If-None-Match lists and *, by weak comparison; else If-Modified-Since, against Date
+ * where there is no Last-Modified (RFC 9111 4.3.2). For GET and HEAD and a stored 200. */
 int cache_conditional_status(const struct fields *request, const struct validators *v);
 
 /* If-Range holds, or there is none: by strong comparison (RFC 9110 13.1.5). */
 bool cache_conditional_range(const struct fields *request, const struct validators *v);
 
-/* Fields for a validating request: If-None-Match, If-Modified-Since. False: it has no validator. */
+/* Fields for a validating request: If-None-Match, If-Modified-Since, in place of those that are there; the slices of v are
+ * kept. False: it has no validator, and `forward` is as it was. */
 bool cache_conditional_add(struct fields *forward, const struct validators *v);
 
 #endif
