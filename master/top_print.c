@@ -93,6 +93,8 @@ top_print(struct top_watch *w, int64_t delay_ms)
     top_table_duration(text, sizeof(text), w->before != NULL ? w->seconds + 0.5 : w->now->uptime);
     top_watch_total(w, line);
     printf("in %s%s: %s\n", text, w->before != NULL ? "" : " since the start", line);
+    if (top_watch_cache(w, line))
+        puts(line);
     for (group = TOP_ROUTES; group < TOP_GROUPS; group++)
         print_table(w, (enum top_group)group);
     return fflush(stdout) != 0;

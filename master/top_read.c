@@ -238,6 +238,22 @@ take_code(struct top_member *m, const struct sample *s)
     }
 }
 
+static void
+take_result(struct top_member *m, const struct sample *s)
+{
+    static const char *const hits[] = {"hit", "stale", "revalidated", "collapsed"};
+    struct str result = label_of(s, "result");
+    bool hit = false;
+    size_t i;
+
+    for (i = 0; i < sizeof(hits) / sizeof(*hits); i++)
+        hit = hit || str_eq(result, str_of(hits[i]));
+    if (str_eq(result, STR("purge")))
+        return;
+    sum_up(&m->counter[TOP_CACHE_HITS], hit ? s->value : 0);
+    sum_up(&m->counter[TOP_CACHE_MISSES], hit ? 0 : s->value);
+}
+
 /* Buckets come in their order, each with all before it; others are not taken. */
 static void
 take_bucket(struct top_member *m, const struct sample *s)
@@ -279,6 +295,10 @@ take_metric(struct top_member *m, struct str name, const struct sample *s)
         {"up", TOP_UP},
         {"requests_in_flight", TOP_IN_FLIGHT},
         {"queued", TOP_QUEUED},
+        {"cache_objects", TOP_CACHE_OBJECTS},
+        {"cache_bytes", TOP_CACHE_BYTES},
+        {"cache_used_bytes", TOP_CACHE_USED},
+        {"cache_space_bytes", TOP_CACHE_SPACE},
     };
     size_t i;
 
@@ -286,6 +306,8 @@ take_metric(struct top_member *m, struct str name, const struct sample *s)
         take_code(m, s);
     else if (str_eq(name, STR("request_duration_seconds_bucket")))
         take_bucket(m, s);
+    else if (str_eq(name, STR("cache_requests_total")))
+        take_result(m, s);
     for (i = 0; i < sizeof(counters) / sizeof(*counters); i++) {
         if (str_eq(name, str_of(counters[i].name)))
             sum_up(&m->counter[counters[i].counter], s->value);

@@ -35,10 +35,22 @@ enum top_counter {
     TOP_LIMITED,
     TOP_SECONDS,                /* of all answers together */
     TOP_ANSWERS,
+    TOP_CACHE_HITS,             /* requests that were answered with what was stored, or what another one fetched */
+    TOP_CACHE_MISSES,           /* the others of routes that cache */
     TOP_COUNTERS,
 };
 
-enum top_gauge { TOP_OPEN, TOP_UP, TOP_IN_FLIGHT, TOP_QUEUED, TOP_GAUGES };
+enum top_gauge {
+    TOP_OPEN,
+    TOP_UP,
+    TOP_IN_FLIGHT,
+    TOP_QUEUED,
+    TOP_CACHE_OBJECTS,          /* of all traffic only */
+    TOP_CACHE_BYTES,
+    TOP_CACHE_USED,
+    TOP_CACHE_SPACE,
+    TOP_GAUGES,
+};
 
 struct top_bucket {
     double le;                  /* seconds; may be infinite */

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 enum {
-    HEADING = 3,                /* lines above the rows, with the titles' */
     NAME_LEAST = 12,
     FRUITLESS = 16,             /* times that input was promised and none came */
 };
@@ -27,6 +26,7 @@ struct screen {
     bool reverse, paused, over;
     size_t first;               /* row that is shown first */
     size_t rows;                /* of the table last drawn */
+    int heading;                /* lines above them, with the titles' */
     unsigned fruitless;
 };
 
@@ -75,14 +75,14 @@ draw_titles(const struct screen *s, const unsigned *shown, unsigned n, int name)
     unsigned i;
 
     attrset(A_REVERSE);
-    mvhline(HEADING - 1, 0, ' ', COLS);
+    mvhline(s->heading - 1, 0, ' ', COLS);
     if (s->sort == TOP_BY_NAME)
         attron(A_UNDERLINE | A_BOLD);
-    put(HEADING - 1, 0, name - 1, top_table_group(s->group));
+    put(s->heading - 1, 0, name - 1, top_table_group(s->group));
     for (i = 0; i < n; i++) {
         attrset(s->sort == shown[i] ? A_REVERSE | A_UNDERLINE | A_BOLD : A_REVERSE);
         snprintf(text, sizeof(text), "%*s", TOP_COLUMN_WIDTH, top_table_title(shown[i]));
-        put(HEADING - 1, name + (int)i * (TOP_COLUMN_WIDTH + 1) + 1, TOP_COLUMN_WIDTH, text);
+        put(s->heading - 1, name + (int)i * (TOP_COLUMN_WIDTH + 1) + 1, TOP_COLUMN_WIDTH, text);
     }
     attrset(A_NORMAL);
 }
@@ -117,9 +117,9 @@ draw_row(int y, const struct top_row *row, const unsigned *shown, unsigned n, in
 
 /* Lines for rows: all but the headings and the last. */
 static size_t
-page(void)
+page(const struct screen *s)
 {
-    return LINES > HEADING + 1 ? (size_t)(LINES - HEADING - 1) : 0;
+    return LINES > s->heading + 1 ? (size_t)(LINES - s->heading - 1) : 0;
 }
 
 static void
@@ -133,12 +133,12 @@ draw_table(struct screen *s)
     top_watch_table(s->w, &t, s->group);
     top_table_sort(&t, s->sort, s->reverse);
     s->rows = t.count;
-    if (s->first + page() > t.count)
-        s->first = t.count > page() ? t.count - page() : 0;
+    if (s->first + page(s) > t.count)
+        s->first = t.count > page(s) ? t.count - page(s) : 0;
     n = choose(s, &t, shown, &name);
     draw_titles(s, shown, n, name);
-    for (i = 0; i < page() && s->first + i < t.count; i++)
-        draw_row(HEADING + (int)i, &t.row[s->first + i], shown, n, name);
+    for (i = 0; i < page(s) && s->first + i < t.count; i++)
+        draw_row(s->heading + (int)i, &t.row[s->first + i], shown, n, name);
     top_table_free(&t);
 }
 
@@ -152,6 +152,8 @@ draw_total(const struct top_watch *w)
     if (x > 0)
         put(1, 0, COLS, "since the start:");
     put(1, x, COLS, line);
+    if (top_watch_cache(w, line))
+        put(2, 0, COLS, line);
 }
 
 static void
@@ -167,6 +169,7 @@ draw(struct screen *s)
         put(0, 0, COLS, line);
         attrset(A_NORMAL);
         draw_total(s->w);
+        s->heading = top_watch_cache(s->w, line) ? 4 : 3;
         draw_table(s);
     }
     if (s->w->problem[0] != '\0') {
@@ -175,7 +178,7 @@ draw(struct screen *s)
         clrtoeol();
         attrset(A_NORMAL);
     }
-    if (LINES > HEADING)
+    if (LINES > s->heading)
         put(LINES - 1, 0, COLS, s->paused ? "PAUSED   p go on   q quit" : help);
     move(LINES - 1, 0);
     refresh();
@@ -206,7 +209,7 @@ scroll_by(struct screen *s, long rows)
 {
     if (rows < 0)
         s->first -= s->first < (size_t)-rows ? s->first : (size_t)-rows;
-    else if (s->first + page() < s->rows)
+    else if (s->first + page(s) < s->rows)
         s->first += (size_t)rows;       /* draw_table knows the end */
 }
 
@@ -227,8 +230,8 @@ press(struct screen *s, int key)
     case 'r': s->reverse = !s->reverse; break;
     case KEY_UP: scroll_by(s, -1); break;
     case KEY_DOWN: scroll_by(s, 1); break;
-    case KEY_PPAGE: scroll_by(s, -(long)page()); break;
-    case KEY_NPAGE: scroll_by(s, (long)page()); break;
+    case KEY_PPAGE: scroll_by(s, -(long)page(s)); break;
+    case KEY_NPAGE: scroll_by(s, (long)page(s)); break;
     case KEY_HOME: s->first = 0; break;
     case KEY_END: s->first = s->rows; break;
     }
@@ -281,7 +284,7 @@ run(struct screen *s, int64_t delay_ms)
 int
 top_screen(struct top_watch *w, int64_t delay_ms)
 {
-    struct screen s = {.w = w, .group = TOP_ROUTES, .sort = TOP_COLUMN_REQUESTS};
+    struct screen s = {.w = w, .group = TOP_ROUTES, .sort = TOP_COLUMN_REQUESTS, .heading = 3};
     SCREEN *terminal = newterm(NULL, stdout, stdin);
 
     if (terminal == NULL) {

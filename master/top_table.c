@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <wchar.h>
 
-enum unit { COUNT, RATE, BYTES, SECONDS, HEALTH };
+enum unit { COUNT, RATE, BYTES, SECONDS, SHARE, HEALTH };
 
 enum { ROUTES = 1 << TOP_ROUTES, UPSTREAMS = 1 << TOP_UPSTREAMS, SERVERS = 1 << TOP_SERVERS };
 enum { BEHIND = UPSTREAMS | SERVERS, EVERY = ROUTES | BEHIND };
@@ -26,6 +26,7 @@ static const struct {
     [TOP_COLUMN_P99] = {"p99", SECONDS, EVERY},
     [TOP_COLUMN_4XX] = {"4xx/s", RATE, EVERY},
     [TOP_COLUMN_5XX] = {"5xx/s", RATE, EVERY},
+    [TOP_COLUMN_HITS] = {"hits", SHARE, ROUTES},
     [TOP_COLUMN_ERRORS] = {"err/s", RATE, BEHIND},
     [TOP_COLUMN_RETRIES] = {"retry/s", RATE, BEHIND},
     [TOP_COLUMN_LIMITED] = {"limit/s", RATE, ROUTES},
@@ -107,6 +108,7 @@ top_table_cell(char *to, size_t size, unsigned c, double v)
     case RATE: number(to, size, v, 1000); break;
     case BYTES: number(to, size, v, 1024); break;
     case SECONDS: seconds_text(to, size, v); break;
+    case SHARE: snprintf(to, size, v < 9.9995 ? "%.1f%%" : "much", v * 100); break;
     case HEALTH: snprintf(to, size, "%s", v > 0 ? "up" : "DOWN"); break;
     }
 }
@@ -258,6 +260,7 @@ fill(struct top_row *row, const struct top_member *before, const struct top_memb
         {TOP_COLUMN_LIMITED, TOP_LIMITED},
     };
     double answers = grown(before, now, TOP_ANSWERS), requests = NAN, some;
+    double hits = grown(before, now, TOP_CACHE_HITS), looked = hits + grown(before, now, TOP_CACHE_MISSES);
     size_t i;
 
     for (i = 0; i < sizeof(rate) / sizeof(*rate); i++)
@@ -271,6 +274,7 @@ fill(struct top_row *row, const struct top_member *before, const struct top_memb
     row->v[TOP_COLUMN_MEAN] = answers > 0 ? grown(before, now, TOP_SECONDS) / answers : NAN;
     row->v[TOP_COLUMN_P50] = top_table_quantile(before, now, 0.5);
     row->v[TOP_COLUMN_P99] = top_table_quantile(before, now, 0.99);
+    row->v[TOP_COLUMN_HITS] = looked > 0 ? hits / looked : NAN;
     row->v[TOP_COLUMN_HEALTH] = now->gauge[TOP_UP];
     row->v[TOP_COLUMN_OPEN] = now->gauge[TOP_OPEN];
     row->v[TOP_COLUMN_QUEUED] = now->gauge[TOP_QUEUED];

@@ -202,3 +202,24 @@ top_watch_total(const struct top_watch *w, char line[TOP_WATCH_LINE])
     }
     top_table_free(&t);
 }
+
+bool
+top_watch_cache(const struct top_watch *w, char line[TOP_WATCH_LINE])
+{
+    const double *v = w->now->members[0].gauge;
+    char hits[32], objects[32], bytes[32], used[32], space[32];
+    struct top_table t;
+
+    line[0] = '\0';
+    if (isnan(v[TOP_CACHE_OBJECTS]))
+        return false;
+    top_watch_table(w, &t, TOP_ALL);
+    top_table_cell(hits, sizeof(hits), TOP_COLUMN_HITS, t.row[0].v[TOP_COLUMN_HITS]);
+    top_table_cell(objects, sizeof(objects), TOP_COLUMN_OPEN, v[TOP_CACHE_OBJECTS]);
+    top_table_cell(bytes, sizeof(bytes), TOP_COLUMN_SENT, v[TOP_CACHE_BYTES]);
+    top_table_cell(used, sizeof(used), TOP_COLUMN_HITS, v[TOP_CACHE_USED] / v[TOP_CACHE_SPACE]);
+    top_table_cell(space, sizeof(space), TOP_COLUMN_SENT, v[TOP_CACHE_SPACE]);
+    top_table_free(&t);
+    append(line, "cache: hits %s, objects %s, bytes %s, %s of %s in use", hits, objects, bytes, used, space);
+    return true;
+}

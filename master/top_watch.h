@@ -26,10 +26,11 @@ bool top_watch_look(struct top_watch *w);
 /* Rows of the group, by what there is: two readings, or one, for rates since counting began. */
 void top_watch_table(const struct top_watch *w, struct top_table *t, enum top_group group);
 
-/* What weir is, and how it does: two lines, each printable. Needs a reading. */
+/* What weir is, how it does, and how its cache does: lines, each printable. Needs a reading; false: no cache. */
 enum { TOP_WATCH_LINE = 400 };
 void top_watch_about(const struct top_watch *w, char line[TOP_WATCH_LINE]);
 void top_watch_total(const struct top_watch *w, char line[TOP_WATCH_LINE]);
+bool top_watch_cache(const struct top_watch *w, char line[TOP_WATCH_LINE]);
 
 int64_t top_watch_clock_ms(void);
 

@@ -212,6 +212,32 @@ def test_a_file_that_does_not_change():
     assert table(r.stdout, "routes")["/api/"]["req/s"] == "10.0"
 
 
+CACHE = FILE + """weir_cache_requests_total{{result="hit"}} {n}
+weir_cache_requests_total{{result="miss"}} 500
+weir_cache_objects 12
+weir_cache_bytes 20480
+weir_cache_used_bytes 1048576
+weir_cache_space_bytes 4194304
+weir_route_cache_requests_total{{route="rest",result="miss"}} 1
+"""
+
+
+def test_a_cache():
+    f = File(1000)
+    with open(f.path, "w", encoding="utf-8") as to:
+        to.write(CACHE.format(n=1500, sum=4, started=1000, uptime=100))
+    out = once(f.path).stdout
+    assert "\ncache: hits 75.0%, objects 12, bytes 20.0k, 25.0% of 4.00M in use\n" in out, out
+    rows = table(out, "routes")
+    assert rows["rest"]["hits"] == "0.0%" and rows["/api/"]["hits"] == "-", rows
+    t = Terminal("-f", f.path, columns=120)
+    t.wait("cache: hits 75.0%, objects 12")
+    t.shows("0.0%")
+    t.press("q")
+    assert t.end() == 0
+    assert "cache:" not in once(File().path).stdout
+
+
 def test_files_that_tell_nothing():
     f = File()
     assert "there is no such file" in once(f.path + "x", status=1).stderr

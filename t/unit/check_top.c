@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <wchar.h>
 
-#include "master/top_table.h"
+#include "master/top_watch.h"
 #include "t/unit/unit.h"
 
 static const char first[] =
@@ -204,6 +204,37 @@ START_TEST(rates)
 }
 END_TEST
 
+START_TEST(hits_of_the_cache)
+{
+    static const char of_all[] = "weir_start_time_seconds 1\n"
+                                 "weir_cache_requests_total{result=\"hit\"} 5\n"
+                                 "weir_cache_requests_total{result=\"revalidated\"} 1\n"
+                                 "weir_cache_requests_total{result=\"miss\"} 2\n"
+                                 "weir_cache_requests_total{result=\"purge\"} 100\n"
+                                 "weir_cache_objects 3\nweir_cache_bytes 2048\nweir_cache_used_bytes 4096\n"
+                                 "weir_cache_space_bytes 16384\n"
+                                 "weir_route_cache_requests_total{route=\"a\",result=\"stale\"} 1\n"
+                                 "weir_route_cache_requests_total{route=\"a\",result=\"bypass\"} 1\n"
+                                 "weir_route_requests_total{route=\"b\",code=\"2xx\"} 1\n";
+    struct top_reading r;
+    struct top_watch w = {.now = &r};
+    struct top_table t;
+    char line[TOP_WATCH_LINE];
+
+    read_text(&r, of_all);
+    ck_assert(top_watch_cache(&w, line));
+    ck_assert_str_eq(line, "cache: hits 75.0%, objects 3, bytes 2.00k, 25.0% of 16.0k in use");
+    top_table_make(&t, NULL, &r, 1, TOP_ROUTES);
+    near(t.row[0].v[TOP_COLUMN_HITS], 0.5);
+    ck_assert(isnan(t.row[1].v[TOP_COLUMN_HITS]));
+    top_table_free(&t);
+    top_read_free(&r);
+    read_text(&r, "weir_start_time_seconds 1\n");
+    ck_assert(!top_watch_cache(&w, line));
+    top_read_free(&r);
+}
+END_TEST
+
 START_TEST(quantiles)
 {
     struct top_member m = {.buckets = 3, .bucket = {{1, 0}, {2, 10}, {INFINITY, 20}}}, none = {.buckets = 0};
@@ -387,6 +418,7 @@ main(void)
     tcase_add_test(tc, broken_lines);
     tcase_add_test(tc, buckets_out_of_order_are_left_out);
     tcase_add_test(tc, rates);
+    tcase_add_test(tc, hits_of_the_cache);
     tcase_add_test(tc, quantiles);
     tcase_add_test(tc, no_text_gets_at_the_terminal);
     tcase_add_test(tc, cells_have_room);
