@@ -14,6 +14,14 @@ struct bench {
     uint64_t seed;
 };
 
+/* What is asked millions of times: each assertion of Check costs a system call. */
+static inline void
+must(bool good)
+{
+    if (!good)
+        ck_abort();
+}
+
 /* Behind the pool and the spaces there are `beside` bytes for the test, at bench_beside. */
 static inline void
 bench_open(struct bench *b, size_t size, size_t beside)

@@ -121,9 +121,9 @@ evict(struct shop *s)
     if (a == 0)
         return 0;
     number = record_at(s, a)->chain;
-    ck_assert_uint_eq(s->where[number], a);
+    must(s->where[number] == a);
     queue_evicted(&s->q, s->v, a, space_of(s->v, a));
-    ck_assert_uint_eq(record_at(s, a)->queue, RECORD_QUEUE_NONE);
+    must(record_at(s, a)->queue == RECORD_QUEUE_NONE);
     drop(s, a);
     return number;
 }
@@ -146,8 +146,8 @@ look_through(struct shop *s)
         uint64_t bytes = 0;
 
         for (a = e[i]->oldest; a != 0; a = record_at(s, a)->newer) {
-            ck_assert_uint_eq(record_at(s, a)->older, older);
-            ck_assert_uint_eq(record_at(s, a)->queue, i == 0 ? RECORD_QUEUE_SMALL : RECORD_QUEUE_MAIN);
+            must(record_at(s, a)->older == older);
+            must(record_at(s, a)->queue == (i == 0 ? RECORD_QUEUE_SMALL : RECORD_QUEUE_MAIN));
             bytes += space_of(s->v, a);
             older = a;
             objects++;
@@ -466,7 +466,7 @@ run_queue(const struct trace *t, size_t bytes)
             continue;
         }
         while ((a = make(&s, number, t->size[number])) == 0)
-            ck_assert_uint_ne(evict(&s), 0);
+            must(evict(&s) != 0);
         s.where[number] = a;
         queue_add(&s.q, s.v, a, space_of(s.v, a));
     }

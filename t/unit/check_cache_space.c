@@ -104,9 +104,8 @@ look(const struct object *o)
         size_t room;
         const unsigned char *data = space_data(crowd.v, a, &room);
 
-        ck_assert_uint_eq((uintptr_t)data % 8, 0);
-        ck_assert_uint_eq(data[0], mark(o, i));
-        ck_assert(memcmp(data, data + 1, room - 1) == 0);
+        must((uintptr_t)data % 8 == 0 && data[0] == mark(o, i));
+        must(memcmp(data, data + 1, room - 1) == 0);
     }
 }
 
