@@ -1,8 +1,8 @@
 /*
  * Preconditions: the one place that knows what an entity-tag is (RFC 9110 8.8.3) and when two of them are one.
  *
- * Whatever a client got wrong makes a precondition that doesn't hold, or that isn't there, as the RFC says for each; the
- * answer is the whole response then, which is never wrong.
+ * Whatever a client got wrong makes a precondition that doesn't hold, or that isn't there, as the RFC says for each;
+ * the answer is the whole response then, which is never wrong.
  */
 #include "modules/cache_conditional.h"
 
@@ -146,8 +146,8 @@ cache_conditional_status(const struct fields *request, const struct validators *
 }
 
 /*
- * RFC 9110 8.8.2.2: a date is a strong validator where the origin said so at least a second later: nothing can have changed
- * within the second it names.
+ * RFC 9110 8.8.2.2: a date is a strong validator where the origin said so at least a second later: nothing can have
+ * changed within the second it names.
  */
 static bool
 is_strong_date(const struct validators *v, int64_t modified)

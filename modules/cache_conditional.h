@@ -24,8 +24,8 @@ int cache_conditional_status(const struct fields *request, const struct validato
 /* If-Range holds, or there is none: by strong comparison (RFC 9110 13.1.5). */
 bool cache_conditional_range(const struct fields *request, const struct validators *v);
 
-/* Fields for a validating request: If-None-Match, If-Modified-Since, in place of those that are there; the slices of v are
- * kept. False: it has no validator, and `forward` is as it was. */
+/* Fields for a validating request: If-None-Match, If-Modified-Since, in place of those that are there; the slices of v
+ * are kept. False: it has no validator, and `forward` is as it was. */
 bool cache_conditional_add(struct fields *forward, const struct validators *v);
 
 #endif

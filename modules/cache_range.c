@@ -1,8 +1,8 @@
 /*
  * Ranges: the one place that reads Range and writes multipart/byteranges (RFC 9110 14.1.1, 14.6).
  *
- * The ranges kept so far never overlap, are not empty and lie within the content; one more looks at each of them, so the
- * work for a list of any length has a bound (17.15). Whatever is odd is answered with the whole response.
+ * The ranges kept so far never overlap, are not empty and lie within the content; one more looks at each of them, so
+ * the work for a list of any length has a bound (17.15). Whatever is odd is answered with the whole response.
  */
 #include "modules/cache_range.h"
 

@@ -30,7 +30,8 @@ struct ranges {
  * in the order in which they were asked for: `type` is that of the stored response, p NULL: it has none. `out` is set
  * for a 206 only; its texts lie in the arena.
  */
-int cache_range_parse(struct ranges *out, const struct fields *request, uint64_t length, struct str type, struct arena *a);
+int cache_range_parse(struct ranges *out, const struct fields *request, uint64_t length, struct str type,
+                      struct arena *a);
 
 /* The value of Content-Range: of a single range, or of a 416 (out NULL). */
 struct str cache_range_value(const struct ranges *out, uint64_t length, struct arena *a);

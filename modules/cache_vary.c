@@ -141,7 +141,7 @@ weight(struct str s)
     return zero ? 0 : 1;
 }
 
-/* One of Accept-Encoding (RFC 9110 12.5.3): its name, lower case and without the x- of old, and whether it is wanted. */
+/* One of Accept-Encoding (RFC 9110 12.5.3): its name, lower case, without the x- of old, and whether it is wanted. */
 static bool
 read_coding(struct str member, struct str *name, bool *wanted, struct arena *a)
 {

@@ -1,5 +1,5 @@
 /*
- * No-Vary-Search: the one place that reads a query as application/x-www-form-urlencoded (the WHATWG's URL standard, 5.1).
+ * No-Vary-Search: the one place that reads a query as application/x-www-form-urlencoded (WHATWG's URL standard, 5.1).
  *
  * A name or value is compared as it is after decoding: + is a space, escapes are bytes, and what is no UTF-8 is U+FFFD,
  * one for each part that could not be read. Encoded anew from there, in one way only, it is the canonical form:
@@ -44,8 +44,8 @@ decode(char *to, struct str s)
 }
 
 /*
- * How many bytes of s, which isn't empty, are one character, or (*good false) one part that is none: the longest beginning
- * of a character, or a byte (the WHATWG's Encoding standard, UTF-8 decoder).
+ * How many bytes of s, which isn't empty, are one character, or (*good false) one part that is none: the longest
+ * beginning of a character, or a byte (WHATWG's Encoding standard, UTF-8 decoder).
  */
 static size_t
 character(struct str s, bool *good)

@@ -12,7 +12,10 @@
  */
 struct str no_vary_search_rule(const struct fields *response, struct arena *a);
 
-/* The query (with its ?, or empty) as it stands in the key under that rule: two that the rule calls equal are the same text. */
+/*
+ * The query (with its ?, or empty) as it stands in the key under that rule: two that the rule calls equal are the same
+ * text. Beyond a bound, and under an empty rule, it is the query as it is; never the text of one that isn't equal.
+ */
 struct str no_vary_search_query(struct str rule, struct str query, struct arena *a);
 
 #endif

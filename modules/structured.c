@@ -1,7 +1,7 @@
 /*
- * The one place that knows the grammar of structured fields. Each take_... takes what it is named for off the front of the
- * text, or says that it isn't there; errors are errors of the whole field, as RFC 8941 4.2 has it, so whatever is left
- * of the text then is of no interest.
+ * The one place that knows the grammar of structured fields. Each take_... takes what it is named for off the front of
+ * the text, or says that it isn't there; errors are errors of the whole field, as RFC 8941 4.2 has it, so whatever is
+ * left of the text then is of no interest.
  */
 #include "modules/structured.h"
 

@@ -22,8 +22,8 @@ struct structured {
 };
 
 /*
- * Takes the next member off a dictionary: 1, 0: it has no more, -1: it is none, and no member of it counts. Of a key that
- * comes twice the last value counts (3.2). Parameters are read and left out.
+ * Takes the next member off a dictionary: 1, 0: it has no more, -1: it is none, and no member of it counts. Of a key
+ * that comes twice the last value counts (3.2). Parameters are read and left out.
  */
 int structured_member(struct str *dictionary, struct str *key, struct structured *value);
 
