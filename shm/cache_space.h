@@ -62,7 +62,8 @@ bool space_claim(const struct space_view *v);
 
 /*
  * A chain of extents with room for n bytes, the first `first` of them in one piece; all of it or 0. One extent where
- * there is one, else the largest there are. It takes regions that nobody owns before it says 0.
+ * there is one, else the largest there are. It takes regions that nobody owns before it says 0. Where objects of all
+ * sizes come and go, pieces become smaller the fuller it is: with 2 % left free there are about two for each, at 0 % ten.
  */
 cache_address space_take(const struct space_view *v, size_t first, size_t n);
 /*
