@@ -11,10 +11,7 @@
 #include "shm/cache.h"
 #include "worker/base/str.h"
 
-/*
- * Of n parts, in that order; where one ends and the next begins counts. The same in every process, and after a
- * restart. The first call of a process asks OpenSSL for the algorithm, later ones allocate nothing.
- */
+/* Of n parts, in that order; where one ends and the next begins counts. The same in every process, and after a restart. */
 struct cache_key sha_key(const struct str *parts, size_t n);
 
 #endif
