@@ -94,8 +94,8 @@ void cache_sum(const struct cache *c, struct cache_totals *t);
 
 /* --- a worker's: once --- */
 
-/* Which row is this process's; before anything below. */
-void cache_begin(struct cache *c, unsigned row);
+/* Which row is this process's; before anything below. False: no memory. */
+bool cache_begin(struct cache *c, unsigned row);
 
 /* Each second: frees what nobody reads any more, ends quarantines, moves space to where it is wanted. */
 void cache_tick(struct cache *c, uint64_t now_ms);

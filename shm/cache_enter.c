@@ -1,0 +1,257 @@
+/*
+ * Knows the doors: what is found, who fetches and who joins, and what is thrown out.
+ *
+ * Invariants: all of it happens under the lock of the key's small shard, so of all that want to fetch at once one does.
+ */
+#include <string.h>
+
+#include "shm/cache_parts.h"
+
+static bool
+is_key(const struct cache_key *a, const struct cache_key *b)
+{
+    return a->word[0] == b->word[0] && a->word[1] == b->word[1];
+}
+
+/* Looking */
+
+static bool
+is_asked_for(const struct cache_lookup *l, cache_variant variant, bool *spec)
+{
+    unsigned i;
+
+    *spec = false;
+    for (i = 0; i < l->n && i <= CACHE_SPECS; i++) {
+        if (l->variants[i] == variant)
+            return true;
+        if (CACHE_VARIANT_SPEC(l->variants[i]) == CACHE_VARIANT_SPEC(variant))
+            *spec = true;
+    }
+    return false;
+}
+
+/* *other: the newest with a Vary that was not asked for. */
+static cache_address
+search(struct cache *c, unsigned shard, const struct cache_lookup *l, cache_address *other)
+{
+    cache_address a = *cache_index_bucket(c, shard, &l->key);
+    bool spec;
+
+    *other = 0;
+    for (; a != 0; a = cache_record_at(c, a)->chain) {
+        const struct cache_record *r = cache_record_at(c, a);
+
+        if (!is_key(&r->key, &l->key) || (r->flags & RECORD_MARK))
+            continue;
+        if (is_asked_for(l, r->variant, &spec))
+            return a;
+        if (!spec && *other == 0)
+            *other = a;
+    }
+    return 0;
+}
+
+/* Under the lock. */
+static int
+hold_object(struct cache *c, unsigned shard, cache_address record, struct cache_hold *hold)
+{
+    struct cache_record *r = cache_record_at(c, record);
+    struct cache_kept *h;
+
+    *hold = (struct cache_hold){shard, r->hold};
+    if (hold->number == 0) {
+        hold->number = cache_hold_take(c, shard);
+        if (hold->number == 0)
+            return CACHE_FULL;
+        h = cache_hold_at(c, *hold);
+        h->place = PLACE_OBJECT;
+        h->state = CACHE_WHOLE;
+        h->record = record;
+        h->key = r->key;
+        h->asked = h->variant = r->variant;
+        h->ready = h->length = cache_index_length(r);
+        h->room = cache_index_bytes(r);
+        r->hold = hold->number;
+    }
+    cache_hold_keep(c, *hold);
+    return CACHE_OK;
+}
+
+static int
+look_into(struct cache *c, unsigned shard, const struct cache_lookup *l, struct cache_hold *hold, cache_address *other)
+{
+    cache_address a = search(c, shard, l, other);
+
+    if (a == 0)
+        return CACHE_NONE;
+    queue_touch(cache_record_at(c, a));
+    return hold_object(c, shard, a, hold);
+}
+
+static int
+find(struct cache *c, const struct cache_lookup *l, const struct cache_locked *at, struct cache_hold *hold)
+{
+    cache_address small, large = 0;
+    int answer = look_into(c, at->small, l, hold, &small);
+
+    if (answer == CACHE_NONE && at->large != CACHE_NO_SHARD)
+        answer = look_into(c, at->large, l, hold, &large);
+    if (answer != CACHE_NONE || (small == 0 && large == 0))
+        return answer;
+    answer = small != 0 ? hold_object(c, at->small, small, hold) : hold_object(c, at->large, large, hold);
+    return answer == CACHE_OK ? CACHE_SPEC : answer;
+}
+
+int
+cache_find(struct cache *c, const struct cache_lookup *l, struct cache_hold *hold)
+{
+    struct cache_locked at;
+    int answer;
+
+    *hold = (struct cache_hold){0, 0};
+    if (!cache_lock_key(c, &l->key, false, &at))
+        return CACHE_BUSY;
+    answer = find(c, l, &at, hold);
+    cache_unlock_key(c, &at);
+    return answer;
+}
+
+/* Entering */
+
+static bool
+may_join(const struct cache_kept *h, const struct cache_key *key, cache_variant variant)
+{
+    uint32_t flags = __atomic_load_n(&h->flags, __ATOMIC_SEQ_CST);
+
+    return is_key(&h->key, key) && (h->asked == variant || h->variant == variant) &&
+           !(flags & (HOLD_DOOMED | HOLD_SOFT | HOLD_PART)) && (!(flags & HOLD_ALONE) || h->state != CACHE_FETCHING);
+}
+
+/* Fetches that have ended depart by the way. */
+static bool
+join(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant, struct cache_hold *hold)
+{
+    uint32_t n = *cache_index_fetches(c, shard, key), link;
+
+    for (; n != 0; n = link) {
+        struct cache_hold at = {shard, n};
+        struct cache_kept *h = cache_hold_at(c, at);
+
+        link = h->link;
+        if (!cache_hold_is_open(h)) {
+            cache_hold_depart(c, at);
+        } else if (may_join(h, key, variant)) {
+            cache_hold_keep(c, at);
+            *hold = at;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+begin(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant, bool alone,
+      struct cache_hold *hold)
+{
+    struct cache_kept *h;
+
+    *hold = (struct cache_hold){shard, cache_hold_take(c, shard)};
+    if (hold->number == 0)
+        return CACHE_FULL;
+    h = cache_hold_at(c, *hold);
+    h->state = CACHE_FETCHING;
+    h->flags = alone ? HOLD_ALONE : 0;
+    h->key = *key;
+    h->asked = h->variant = variant;
+    h->length = CACHE_LENGTH_UNKNOWN;
+    cache_hold_keep(c, *hold);
+    __atomic_store_n(&h->filler, c->row, __ATOMIC_SEQ_CST);
+    cache_hold_list_fetch(c, *hold);
+    return CACHE_BEGUN;
+}
+
+/* Whether there is an object of that variant which is not the one that was seen. */
+static bool
+is_another(struct cache *c, const struct cache_locked *at, const struct cache_key *key, cache_variant variant,
+           struct cache_hold seen)
+{
+    unsigned shard = at->small;
+    cache_address a = cache_index_same(c, shard, key, variant, false);
+
+    if (a == 0 && at->large != CACHE_NO_SHARD) {
+        shard = at->large;
+        a = cache_index_same(c, shard, key, variant, false);
+    }
+    return a != 0 && (seen.number == 0 || seen.shard != shard || cache_record_at(c, a)->hold != seen.number);
+}
+
+static bool
+is_marked(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant, uint64_t now_ms)
+{
+    cache_address a = cache_index_same(c, shard, key, variant, true);
+
+    if (a == 0)
+        return false;
+    if (cache_index_length(cache_record_at(c, a)) > now_ms)
+        return true;
+    cache_index_remove(c, shard, a, false);
+    return false;
+}
+
+int
+cache_enter(struct cache *c, const struct cache_key *key, cache_variant variant, struct cache_hold seen, bool alone,
+            uint64_t now_ms, struct cache_hold *hold)
+{
+    struct cache_locked at;
+    int answer;
+
+    *hold = (struct cache_hold){0, 0};
+    if (!cache_lock_key(c, key, false, &at))
+        return CACHE_BUSY;
+    if (cache_shard(c, at.small)->quarantine)
+        answer = CACHE_FULL;
+    else if (is_another(c, &at, key, variant, seen))
+        answer = CACHE_CHANGED;
+    else if (is_marked(c, at.small, key, variant, now_ms))
+        answer = CACHE_PASS;
+    else if (!alone && join(c, at.small, key, variant, hold))
+        answer = CACHE_JOINED;
+    else
+        answer = begin(c, at.small, key, variant, alone, hold);
+    cache_unlock_key(c, &at);
+    return answer;
+}
+
+/* Purging */
+
+int
+cache_purge(struct cache *c, const struct cache_key *key, bool soft)
+{
+    struct cache_locked at;
+
+    if (!cache_lock_key(c, key, false, &at))
+        return CACHE_BUSY;
+    cache_index_purge(c, at.small, key, soft);
+    if (at.large != CACHE_NO_SHARD)
+        cache_index_purge(c, at.large, key, soft);
+    __atomic_fetch_add(&c->head->now, 1, __ATOMIC_SEQ_CST);
+    cache_unlock_key(c, &at);
+    return CACHE_OK;
+}
+
+int
+cache_drop(struct cache *c, struct cache_hold hold)
+{
+    struct cache_kept *h = cache_hold_at(c, hold);
+
+    if (!cache_lock(c, hold.shard))
+        return CACHE_BUSY;
+    if (h->place == PLACE_OBJECT) {
+        cache_index_remove(c, hold.shard, h->record, false);
+    } else {
+        __atomic_fetch_or(&h->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
+        cache_hold_depart(c, hold);
+    }
+    cache_unlock(c, hold.shard);
+    return CACHE_OK;
+}

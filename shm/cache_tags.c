@@ -1,0 +1,40 @@
+/*
+ * Knows when each tag was purged last: two words for each number, and a clock that counts purges.
+ */
+#include "shm/cache_parts.h"
+
+static struct cache_tag *
+at(const struct cache *c, uint32_t tag)
+{
+    return (struct cache_tag *)(void *)((char *)c->segment.base + c->at.tag) + tag % c->at.tags;
+}
+
+uint64_t
+cache_now(const struct cache *c)
+{
+    return __atomic_load_n(&c->head->now, __ATOMIC_SEQ_CST);
+}
+
+uint32_t
+cache_tag(const struct cache *c, const struct cache_key *tag)
+{
+    return (uint32_t)(((unsigned __int128)tag->word[0] * c->at.tags) >> 64);
+}
+
+/* Of two at once the later one stays. */
+void
+cache_tag_purge(struct cache *c, uint32_t tag, bool soft)
+{
+    uint64_t *time = soft ? &at(c, tag)->soft : &at(c, tag)->hard;
+    uint64_t now = __atomic_add_fetch(&c->head->now, 1, __ATOMIC_SEQ_CST);
+    uint64_t was = __atomic_load_n(time, __ATOMIC_SEQ_CST);
+
+    while (was < now && !__atomic_compare_exchange_n(time, &was, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        continue;
+}
+
+uint64_t
+cache_tag_purged(const struct cache *c, uint32_t tag, bool soft)
+{
+    return __atomic_load_n(soft ? &at(c, tag)->soft : &at(c, tag)->hard, __ATOMIC_SEQ_CST);
+}

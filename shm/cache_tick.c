@@ -1,0 +1,176 @@
+/*
+ * Knows what each second brings: what nobody reads any more is freed, quarantines end, and when all space has an owner,
+ * the class whose objects stay much longer than the other's gives a region back.
+ *
+ * How long objects stay is not kept with them: it is the space of a class over what is evicted there in a second.
+ *
+ * Invariants: of all workers one moves space, at most once a second, by a time in the head that it takes with
+ * compare-and-swap; all of it is done under the lock of the shard it is about, in bounded steps.
+ */
+#include "shm/cache_parts.h"
+
+enum {
+    SWEEP_MOST = 8192,
+    CLEAR_STEPS = 4096,
+    MUCH_OLDER = 4,
+};
+
+#define MOVE_MS 1000
+#define YIELD_MS 60000          /* a region that can't be emptied in this time is kept */
+
+static bool
+needs_care(const struct cache_shard *s)
+{
+    return __atomic_load_n(&s->quarantine, __ATOMIC_RELAXED) != 0 || __atomic_load_n(&s->gone, __ATOMIC_RELAXED) != 0 ||
+           __atomic_load_n(&s->fetches, __ATOMIC_RELAXED) != 0 || __atomic_load_n(&s->yield_ms, __ATOMIC_RELAXED) != 0;
+}
+
+static void
+end_yield(struct cache_shard *s)
+{
+    s->yield_ms = 0;
+    s->walk = s->walk_queue = 0;
+}
+
+static void
+clear(struct cache *c, unsigned shard)
+{
+    struct cache_shard *s = cache_shard(c, shard);
+    struct space_view v = cache_view(c, shard);
+
+    cache_room_clear(c, shard, CLEAR_STEPS);
+    if (space_yielded(&v)) {
+        end_yield(s);
+    } else if (c->now_ms > s->yield_ms + YIELD_MS) {
+        space_yield_end(&v);
+        end_yield(s);
+    }
+}
+
+static void
+care(struct cache *c, unsigned shard)
+{
+    struct cache_shard *s = cache_shard(c, shard);
+
+    if (!needs_care(s) || !cache_lock(c, shard))
+        return;
+    if (s->quarantine) {
+        cache_quarantine_end(c, shard);
+    } else {
+        cache_hold_end_fetches(c, shard);
+        cache_hold_sweep(c, shard, SWEEP_MOST);
+        if (s->yield_ms != 0)
+            clear(c, shard);
+    }
+    cache_unlock(c, shard);
+}
+
+/* Moving space */
+
+static bool
+is_any_free(const struct cache *c)
+{
+    const struct space_pool *pool = &c->head->pool;
+    uint32_t i;
+
+    for (i = 0; i < pool->regions; i++) {
+        if (__atomic_load_n(&pool->owner[i], __ATOMIC_RELAXED) == 0)
+            return true;
+    }
+    return false;
+}
+
+struct flow {
+    uint64_t space;
+    uint64_t evicted;           /* bytes, ever */
+    unsigned largest;           /* shard */
+};
+
+static struct flow
+flow_of(const struct cache *c, unsigned class)
+{
+    const struct cache_class *k = &c->at.class[class];
+    struct flow f = {0, 0, k->first};
+    uint64_t most = 0;
+    unsigned shard;
+
+    for (shard = k->first; shard < k->first + k->shards; shard++) {
+        const struct cache_shard *s = cache_shard(c, shard);
+        uint64_t total = __atomic_load_n(&s->total, __ATOMIC_RELAXED);
+
+        f.space += total;
+        f.evicted += __atomic_load_n(&s->evicted_bytes, __ATOMIC_RELAXED);
+        if (total > most) {
+            most = total;
+            f.largest = shard;
+        }
+    }
+    return f;
+}
+
+/* Bytes evicted in a second, over the last ten or so. */
+static uint64_t
+smooth(struct cache_head *head, unsigned class, uint64_t evicted, uint64_t ms)
+{
+    uint64_t now = (evicted - head->evicted_bytes[class]) * 1000 / ms;
+
+    head->evicted_bytes[class] = evicted;
+    head->flow[class] = (head->flow[class] * 7 + now) / 8;
+    return head->flow[class];
+}
+
+static void
+yield(struct cache *c, unsigned shard)
+{
+    struct cache_shard *s = cache_shard(c, shard);
+    struct space_view v = cache_view(c, shard);
+
+    if (s->yield_ms != 0 || !cache_lock(c, shard))
+        return;
+    if (!s->quarantine && s->yield_ms == 0 && space_yield(&v)) {
+        end_yield(s);
+        s->yield_ms = c->now_ms;
+        clear(c, shard);
+    }
+    cache_unlock(c, shard);
+}
+
+/* Who evicts nothing keeps its objects for ever. */
+static bool
+is_much_older(const struct flow *a, uint64_t a_flow, const struct flow *b, uint64_t b_flow)
+{
+    return b_flow > 0 && (double)a->space * (double)b_flow > MUCH_OLDER * (double)b->space * (double)a_flow;
+}
+
+static void
+move_space(struct cache *c)
+{
+    struct cache_head *head = c->head;
+    uint64_t last = __atomic_load_n(&head->lease_ms, __ATOMIC_RELAXED), small_flow, large_flow;
+    struct flow small, large;
+
+    if (c->at.class[CACHE_LARGE_CLASS].shards == 0 || c->now_ms < last + MOVE_MS ||
+        !__atomic_compare_exchange_n(&head->lease_ms, &last, c->now_ms, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        return;
+    small = flow_of(c, CACHE_SMALL_CLASS);
+    large = flow_of(c, CACHE_LARGE_CLASS);
+    small_flow = smooth(head, CACHE_SMALL_CLASS, small.evicted, c->now_ms - last);
+    large_flow = smooth(head, CACHE_LARGE_CLASS, large.evicted, c->now_ms - last);
+    if (is_any_free(c))
+        return;
+    if (is_much_older(&small, small_flow, &large, large_flow))
+        yield(c, small.largest);
+    else if (is_much_older(&large, large_flow, &small, small_flow))
+        yield(c, large.largest);
+}
+
+void
+cache_tick(struct cache *c, uint64_t now_ms)
+{
+    unsigned shard;
+
+    c->now_ms = now_ms;
+    for (shard = 0; shard < c->at.shards; shard++)
+        care(c, shard);
+    move_space(c);
+}
