@@ -196,21 +196,20 @@ write_parts(struct ranges *all, uint64_t length, struct str type, struct arena *
 int
 cache_range_parse(struct ranges *out, const struct fields *request, uint64_t length, struct str type, struct arena *a)
 {
+    struct ranges all = {.n = 0};
     struct str set = find(request);
     int status;
 
     if (set.p == NULL)
         return 0;
-    out->n = 0;
-    status = read_set(out, set, length);
+    status = read_set(&all, set, length);
     if (status != 206)
         return status;
-    out->after = out->type = STR_NONE;
-    out->length = 0;
-    for (size_t i = 0; i < out->n; i++)
-        out->length += out->v[i].to - out->v[i].from;
-    if (out->n > 1)
-        write_parts(out, length, type, a);
+    for (size_t i = 0; i < all.n; i++)
+        all.length += all.v[i].to - all.v[i].from;
+    if (all.n > 1)
+        write_parts(&all, length, type, a);
+    *out = all;
     return 206;
 }
 

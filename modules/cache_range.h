@@ -27,8 +27,8 @@ struct ranges {
  * 206, 416, or 0: no Range, several that differ, not of bytes, malformed, or one that no server has to serve (more than
  * RANGES_MOST after those that overlap or touch were made one; two that overlap and are not in order (RFC 9110 14.2)):
  * the whole response. `request`: a GET, and If-Range was looked at before. A 206 of several ranges is ready to be sent,
- * in the order in which they were asked for: `type` is that of the stored response, p NULL: it has none. `out` is set
- * for a 206 only; its texts lie in the arena.
+ * in the order in which they were asked for: `type` is that of the stored response, p NULL: it has none. `out` is
+ * changed by a 206 only; its texts lie in the arena.
  */
 int cache_range_parse(struct ranges *out, const struct fields *request, uint64_t length, struct str type,
                       struct arena *a);

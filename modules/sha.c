@@ -1,7 +1,7 @@
 /*
- * The one place that knows whose SHA-256 it is: OpenSSL's, by the functions of the algorithm itself, with the context on
- * the stack. EVP, which OpenSSL would rather have used, allocates one for each digest before OpenSSL 3.1, and first
- * reads its configuration; these are deprecated, and stay.
+ * The one place that knows whose SHA-256 it is: OpenSSL's, by the functions of the algorithm itself, with the context
+ * on the stack. They are deprecated in favour of EVP, which before OpenSSL 3.1 allocates a context for each digest
+ * even where one is used again; here nothing is allocated per request.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "modules/sha.h"

@@ -11,7 +11,10 @@
 #include "shm/cache.h"
 #include "worker/base/str.h"
 
-/* Of n parts, in that order; where one ends and the next begins counts. The same in every process, and after a restart. */
+/*
+ * Of n parts, in that order; where one ends and the next begins counts. The same in every process, and after a
+ * restart. Allocates nothing.
+ */
 struct cache_key sha_key(const struct str *parts, size_t n);
 
 #endif
