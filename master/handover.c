@@ -9,6 +9,7 @@
  *     health 265
  *     limits 266
  *     peers 267
+ *     cache 268 /var/cache/weir/cache
  *     pid_file 6 /run/weir.pid
  *     listen 8
  *
@@ -51,6 +52,8 @@ describe_segments(FILE *f, const struct segments *s)
         fprintf(f, "eventfds %u %u %d\n", row, n, slots_eventfd(s->slots, row));
     }
     fprintf(f, "health %d\nlimits %d\npeers %d\n", health_fd(s->health), limits_fd(s->limits), peers_fd(s->peers));
+    if (s->cache != NULL)
+        fprintf(f, "cache %d %s\n", cache_fd(s->cache), s->cache_file != NULL ? s->cache_file : "");
 }
 
 static void
@@ -107,6 +110,8 @@ inherit_segments(const struct segments *s)
     inherit(health_fd(s->health));
     inherit(limits_fd(s->limits));
     inherit(peers_fd(s->peers));
+    if (s->cache != NULL)
+        inherit(cache_fd(s->cache));
 }
 
 void
@@ -217,6 +222,20 @@ take_peers(struct handover *h, int fd)
         close(fd);
 }
 
+/* With the path of its file, if it was to have one. */
+static void
+take_cache(struct handover *h, struct str path, int fd)
+{
+    if (h->shared.slots != NULL)
+        h->shared.cache = cache_attach(fd, h->shared.slots);
+    if (h->shared.cache != NULL && path.n > 0)
+        h->shared.cache_file = strndup(path.p, path.n);
+    if (h->shared.cache != NULL)
+        return;
+    h->shared.cache_lost = true;
+    close(fd);
+}
+
 static bool
 take_eventfds(struct handover *h, struct str *line)
 {
@@ -300,6 +319,12 @@ take_line(struct handover *h, struct str line)
         return take_eventfds(h, &line);
     if (take_segment(h, &line, &good))
         return good;
+    if (word(&line, STR("cache ")) && h->shared.cache == NULL) {
+        fd = take_fd(&line);
+        if (fd >= 0)
+            take_cache(h, line, fd);
+        return fd >= 0;
+    }
     if (word(&line, STR("pid_file ")) && h->pidfile.path == NULL) {
         fd = take_fd(&line);
         if (fd >= 0)

@@ -18,6 +18,7 @@ struct metrics {
     FILE *to;
     struct slots *slots;
     struct health *health;
+    struct cache *cache;        /* NULL: none */
     const struct generation *current;
     struct arena *arena;
 };
@@ -82,6 +83,8 @@ total(struct metrics *m)
     f.d.v[0].label = STR_NONE;
     slots_sum_total(m->slots, &f.d.v[0].sum);
     f.d.n = 1;
+    if (m->cache != NULL)
+        prometheus_cache(m->to, &f.d, true);
     write_out(&f);
 }
 
@@ -148,6 +151,8 @@ routes(struct metrics *m)
     }
     prometheus_counter(m->to, &f.d, "weir_rate_limited_total", offsetof(struct slots_counters, rate_limited),
                        "Requests that a rate_limit refused.");
+    if (m->cache != NULL)
+        prometheus_cache(m->to, &f.d, false);
     write_out(&f);
 }
 
@@ -420,6 +425,23 @@ single(struct metrics *m, const char *name, const char *type, const char *help, 
 }
 
 static void
+cache(struct metrics *m)
+{
+    struct cache_totals t;
+
+    if (m->cache == NULL)
+        return;
+    cache_sum(m->cache, &t);
+    single(m, "weir_cache_objects", "gauge", "Responses in the cache.", t.objects);
+    single(m, "weir_cache_bytes", "gauge", "Bytes of these, heads and content.", t.bytes);
+    single(m, "weir_cache_used_bytes", "gauge", "Bytes of the space in use.", t.used);
+    single(m, "weir_cache_space_bytes", "gauge", "Bytes that there are for responses.", t.space);
+    single(m, "weir_cache_evicted_total", "counter", "Responses that made room for others.", t.evicted);
+    single(m, "weir_cache_resets_total", "counter", "Parts emptied because a worker died in them.", t.resets);
+    single(m, "weir_cache_dropped_total", "counter", "Responses of a file that were not whole.", t.dropped);
+}
+
+static void
 about(struct metrics *m)
 {
     const struct slots_master *c = slots_master(m->slots);
@@ -444,7 +466,7 @@ about(struct metrics *m)
 void
 metrics_write(FILE *to, const struct segments *s, const struct generation *current)
 {
-    struct metrics m = {to, s->slots, s->health, current, arena_new()};
+    struct metrics m = {to, s->slots, s->health, segments_cache(s, current->conf), current, arena_new()};
 
     about(&m);
     generations(&m);
@@ -457,5 +479,6 @@ metrics_write(FILE *to, const struct segments *s, const struct generation *curre
     waiting(&m);
     health(&m);
     lease(&m);
+    cache(&m);
     arena_free(m.arena);
 }

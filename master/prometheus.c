@@ -123,6 +123,30 @@ errors(FILE *to, const struct prometheus_dimension *d)
     }
 }
 
+static bool
+was_cached(const struct slots_counters *c)
+{
+    for (size_t i = 0; i < SLOTS_CACHE_RESULTS; i++)
+        if (c->cache[i] != 0)
+            return true;
+    return false;
+}
+
+void
+prometheus_cache(FILE *to, const struct prometheus_dimension *d, bool all)
+{
+    size_t i, j;
+    char result[64];
+
+    head(to, d->prefix, "_cache_requests_total", "counter", "Requests of routes that cache, by what the cache did.");
+    for (i = 0; i < d->n; i++) {
+        for (j = 0; (all || was_cached(&d->v[i].sum)) && j < SLOTS_CACHE_RESULTS; j++) {
+            snprintf(result, sizeof(result), "result=\"%s\"", slots_cache_name[j]);
+            sample(to, d->prefix, "_cache_requests_total", d->v[i].label, result, d->v[i].sum.cache[j]);
+        }
+    }
+}
+
 static void
 duration_of(FILE *to, const char *prefix, const struct prometheus_member *o)
 {

@@ -6,6 +6,7 @@
 #ifndef WEIR_PROMETHEUS_H
 #define WEIR_PROMETHEUS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -47,6 +48,9 @@ void prometheus_dimension(FILE *to, const struct prometheus_dimension *d);
 /* One more family of it, of a counter at its offset in the sums: `name` is the whole one. */
 void prometheus_counter(FILE *to, const struct prometheus_dimension *d, const char *name, size_t offset,
                         const char *help);
+
+/* What the cache did for requests: of members for which it did anything, or where `all` of every one. */
+void prometheus_cache(FILE *to, const struct prometheus_dimension *d, bool all);
 
 /* A family of other samples: its head, then each. `labels` as they stand in the braces, or "". */
 void prometheus_head(FILE *to, const char *name, const char *type, const char *help);

@@ -142,10 +142,7 @@ start(struct master *m, struct needs *n)
     unsigned i, lost, number = slots_next_generation(m->shared.slots);
 
     warn_of_descriptors(m, n->conf);
-    if (m->shared.buckets_lost)
-        log_warning("rate_limit_memory: the table is of another size or version, so that all buckets of rate_limit are "
-                    "full again");
-    m->shared.buckets_lost = false;
+    segments_tell(&m->shared, n->conf);
     lost = series_assign(n->conf, m->shared.slots, number);
     if (lost > 0)
         log_warning("%u listeners, routes and servers have no room in the statistics until weir is restarted", lost);

@@ -1,9 +1,11 @@
 /*
- * Knows how large each segment has to be, and what depends on what: health and peers count by the rows of
- * the slots, so they never outlive them. A row is free for others only once nothing counts in it.
+ * Knows how large each segment has to be, and what depends on what: health, peers and the cache count by the rows
+ * of the slots, so they never outlive them. A row is free for others only once nothing counts in it.
  */
 #include "master/segments.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "master/privilege.h"
@@ -27,6 +29,22 @@ at_least(unsigned least, size_t n)
     return n > 1 << 20 ? 1 << 20 : n > least ? (unsigned)n : least;
 }
 
+/* What counts by rows that are no more. */
+static void
+detach_rows(struct segments *s)
+{
+    if (s->health != NULL)
+        health_detach(s->health);
+    if (s->peers != NULL)
+        peers_detach(s->peers);
+    if (s->cache != NULL)
+        cache_detach(s->cache);
+    s->cache_lost = s->cache_lost || s->cache != NULL;
+    s->health = NULL;
+    s->peers = NULL;
+    s->cache = NULL;
+}
+
 static bool
 have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why)
 {
@@ -35,19 +53,13 @@ have_slots(struct segments *s, const struct conf *conf, unsigned workers, bool s
     if (s->slots != NULL && workers * 2 > slots_rows(s->slots)) {
         if (!starting)
             return reason_set(why, "workers: there is no room for %u until weir is restarted or upgraded", workers);
+        detach_rows(s);
         slots_detach(s->slots);
         s->slots = NULL;
     }
     privilege_room(s->slots != NULL ? slots_rows(s->slots) : rows);
-    if (s->slots == NULL) {
-        if (s->health != NULL)
-            health_detach(s->health);
-        if (s->peers != NULL)
-            peers_detach(s->peers);
-        s->health = NULL;
-        s->peers = NULL;
+    if (s->slots == NULL)
         s->slots = slots_create(rows, at_least(SERIES, (size_t)TIMES * series_needed(conf, workers)));
-    }
     return s->slots != NULL && slots_make_eventfds(s->slots);
 }
 
@@ -140,6 +152,26 @@ have_peers(struct segments *s, const struct conf *conf, bool starting)
     return s->peers != NULL;
 }
 
+/* Its name is kept beside it: the configuration that said it dies earlier. */
+static struct cache *
+make_cache(struct segments *s, const struct cache_memory *m)
+{
+    struct cache_shape shape = {m->size, m->max_object};
+
+    free(s->cache_file);
+    s->cache_file = m->file.n > 0 ? strndup(m->file.p, m->file.n) : NULL;
+    return cache_create(&shape, s->slots);
+}
+
+/* What it holds is worth more than another size: unlike the others it stays over an upgrade, too. */
+static bool
+have_cache(struct segments *s, const struct cache_memory *m)
+{
+    if (m->size > 0 && s->cache == NULL)
+        s->cache = make_cache(s, m);
+    return m->size == 0 || s->cache != NULL;
+}
+
 bool
 segments_make(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why)
 {
@@ -150,9 +182,66 @@ segments_make(struct segments *s, const struct conf *conf, unsigned workers, boo
         return reason_set(why, "cannot make the shared memory of the upstreams: %m");
     if (!have_limits(s, conf, starting))
         return reason_set(why, "rate_limit_memory: cannot make the table: %m");
-    return have_peers(s, conf, starting) ||
-           reason_set(why, "limits.connections_per_ip: cannot make the table: %m");
+    if (!have_peers(s, conf, starting))
+        return reason_set(why, "limits.connections_per_ip: cannot make the table: %m");
+    return have_cache(s, &conf->cache_memory) || reason_set(why, "cache_memory: cannot make the cache: %m");
 }
+
+struct cache *
+segments_cache(const struct segments *s, const struct conf *conf)
+{
+    return conf->cache_memory.size > 0 ? s->cache : NULL;
+}
+
+/* Telling */
+
+static bool
+is_as_wanted(const struct segments *s, const struct cache_memory *m)
+{
+    struct cache_shape shape = cache_shape(s->cache);
+
+    return shape.size == m->size && shape.max_object == m->max_object &&
+           str_eq(m->file, s->cache_file != NULL ? str_of(s->cache_file) : STR(""));
+}
+
+static void
+tell_shape(const struct segments *s)
+{
+    struct cache_shape shape = cache_shape(s->cache);
+    struct arena *a = arena_new();
+    struct str size = values_size_text((int64_t)shape.size, a), object = values_size_text((int64_t)shape.max_object, a);
+
+    log_warning("cache_memory: the cache keeps its size of %.*s, its max_object of %.*s and %s%s until weir is "
+                "restarted", STR_ARG(size), STR_ARG(object), s->cache_file != NULL ? "its file " : "no file",
+                s->cache_file != NULL ? s->cache_file : "");
+    arena_free(a);
+}
+
+static void
+tell_cache(const struct segments *s, const struct cache_memory *m)
+{
+    if (m->size == 0)
+        log_notice("cache_memory: the cache keeps its memory, for nobody, until weir is restarted or has cache_memory "
+                   "again");
+    else if (s->cache_lost)
+        log_warning("cache_memory: the last master's cache was of another version or for fewer workers: it starts "
+                    "empty");
+    else if (!is_as_wanted(s, m))
+        tell_shape(s);
+}
+
+void
+segments_tell(struct segments *s, const struct conf *conf)
+{
+    if (s->buckets_lost)
+        log_warning("rate_limit_memory: the table is of another size or version, so that all buckets of rate_limit are "
+                    "full again");
+    if (s->cache != NULL)
+        tell_cache(s, &conf->cache_memory);
+    s->buckets_lost = s->cache_lost = false;
+}
+
+/* Folding */
 
 static void
 forget(void *with, unsigned row)
@@ -161,6 +250,8 @@ forget(void *with, unsigned row)
 
     health_forget_row(s->health, row);
     peers_forget_row(s->peers, row);
+    if (s->cache != NULL)
+        cache_forget_row(s->cache, row);
 }
 
 void
@@ -179,13 +270,11 @@ segments_fold_orphans(struct segments *s)
 void
 segments_detach(struct segments *s)
 {
-    if (s->health != NULL)
-        health_detach(s->health);
+    detach_rows(s);
     if (s->limits != NULL)
         limits_detach(s->limits);
-    if (s->peers != NULL)
-        peers_detach(s->peers);
     if (s->slots != NULL)
         slots_detach(s->slots);
+    free(s->cache_file);
     *s = (struct segments){0};
 }

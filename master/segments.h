@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "master/reason.h"
+#include "shm/cache.h"
 #include "shm/health.h"
 #include "shm/limits.h"
 #include "shm/peers.h"
@@ -19,6 +20,9 @@ struct segments {               /* NULL: not yet, or those of the last master ar
     struct health *health;
     struct limits_table *limits;
     struct peers *peers;
+    struct cache *cache;        /* kept where the configuration wants none any more: it may want it again */
+    char *cache_file;           /* that was wanted for it; from malloc, NULL: none */
+    bool cache_lost;            /* that of the last master was of another version or other rows: not logged yet */
     bool buckets_lost;          /* the limits of the last master were of another size: not logged yet */
 };
 
@@ -27,6 +31,12 @@ struct segments {               /* NULL: not yet, or those of the last master ar
  * another size is made anew; later that waits for a restart or an upgrade, and is logged. False with *why.
  */
 bool segments_make(struct segments *s, const struct conf *conf, unsigned workers, bool starting, struct reason *why);
+
+/* Logs, once for each reload, what is not as that configuration wants it. */
+void segments_tell(struct segments *s, const struct conf *conf);
+
+/* What a worker of that configuration gets; NULL: no cache. */
+struct cache *segments_cache(const struct segments *s, const struct conf *conf);
 
 /* The worker of that row is gone: what it counted for others goes, its statistics are added up, the row is free. */
 void segments_fold(struct segments *s, unsigned row);

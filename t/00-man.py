@@ -44,7 +44,7 @@ def test_every_option_stands_in_the_manual():
 
 
 def test_every_metric_stands_in_the_manual():
-    weir = proxy(Origin())
+    weir = proxy(Origin(), "cache_memory: {size: 1m}")
     weir.wait_stats(lambda stats: True)
     with open(weir.stats_file, encoding="utf-8") as f:
         real = re.findall(r"^# TYPE (\w+) ", f.read(), re.M)
