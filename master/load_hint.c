@@ -102,6 +102,7 @@ takes(const struct key *k, struct str text)
     case KEY_SIZE:
         return values_size(text, &number);
     case KEY_DURATION:
+    case KEY_STATUSES:
         return values_duration(text, &number);
     case KEY_PERCENT:
         return values_percent(text, &number);
@@ -117,7 +118,7 @@ takes(const struct key *k, struct str text)
     case KEY_CUSTOM:
         return path && strstr(k->words[0], "path") != NULL;
     case KEY_TEMPLATE:
-        return !path;
+        return !path && (!k->varies || memchr(text.p, '$', text.n) != NULL);
     default:
         return false;
     }
@@ -136,6 +137,24 @@ find_taker(const struct key *keys, struct str text)
     return k->name != NULL ? k : NULL;
 }
 
+/* A policy that is in use once it is there. */
+static bool
+needs_nothing(const struct key *section)
+{
+    if (section->levels != KEY_POLICY)
+        return false;
+    for (const struct key *k = section->keys; k->name != NULL; k++)
+        if (k->def == NULL)
+            return false;
+    return true;
+}
+
+static bool
+is_yes(struct str text)
+{
+    return str_eq(text, STR("true")) || str_eq(text, STR("yes")) || str_eq(text, STR("on"));
+}
+
 struct str
 hint_mapping(struct loader *l, const struct key *k, const struct node *n)
 {
@@ -148,9 +167,13 @@ hint_mapping(struct loader *l, const struct key *k, const struct node *n)
     no = str_eq(text, STR("false")) || str_eq(text, STR("no")) || str_eq(text, STR("none"));
     if (no)
         return hint_off(k) ? STR("; did you mean `off`?") : STR("");
+    if (is_yes(text) && needs_nothing(k))
+        return STR("; did you mean `{}`?");
     taker = find_taker(k->keys, n->text);
     if (taker == NULL)
         return STR("");
+    if (taker->type == KEY_STATUSES)
+        return arena_printf(l->scratch, "; did you mean `{%s: {200: %.*s}}`?", taker->name, STR_ARG(text));
     return arena_printf(l->scratch, "; did you mean `{%s: %.*s}`?", taker->name, STR_ARG(text));
 }
 

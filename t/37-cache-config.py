@@ -83,7 +83,10 @@ def test_policy():
                  "{stale_if_error: 1h, stale_while_revalidate: 30s, purge_from: [127.0.0.1, '::1'], set_cookie: true}"):
         is_good("cache_memory: {}", route(text))
     for text, want in (
-            ("60m", "`cache` wants a mapping, or off, not `60m`; did you mean `{stale_if_error: 60m}`?"),
+            ("60m", "`cache` wants a mapping, or off, not `60m`; did you mean `{ttl: {200: 60m}}`?"),
+            ("on", "`cache` wants a mapping, or off, not `on`; did you mean `{}`?"),
+            ("no", "`cache` wants a mapping, or off, not `no`; did you mean `off`?"),
+            ("$uri", "`cache` wants a mapping, or off, not `$uri`; did you mean `{key: $uri}`?"),
             ("{ky: x}", "unknown key `ky`; did you mean `key`?"),
             ("{key: '$hots'}", "`key`: "),
             ("{ttl: 5m}", "`ttl` wants a mapping of statuses to durations, not `5m`"),
