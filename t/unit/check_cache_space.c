@@ -394,37 +394,51 @@ START_TEST(the_least_is_kept_for_each)
 }
 END_TEST
 
-START_TEST(processes_claim_at_once)
+/* Each takes what it can get, from the same moment on. */
+static void
+claim_in_processes(struct bench *b, unsigned *ready)
 {
-    struct bench b;
-    unsigned i, owned[SHARDS + 1], sum = 0;
+    unsigned i;
 
-    bench_open(&b, 32 * MIB, 0);
-    for (i = 0; i < SHARDS; i++)
-        space_init(&b.view[i], 1, SPACE_REGIONS_MOST);
+    *ready = 0;
     for (i = 0; i < SHARDS; i++) {
-        if (fork() == 0) {
-            while (space_take(&b.view[i], 1, 50000) != 0)
-                continue;
-            _exit(0);
-        }
+        if (fork() != 0)
+            continue;
+        __atomic_fetch_add(ready, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(ready, __ATOMIC_SEQ_CST) < SHARDS)
+            continue;
+        while (space_take(&b->view[i], 1, 120000) != 0)
+            continue;
+        _exit(0);
     }
     reap(SHARDS);
-    memset(owned, 0, sizeof(owned));
-    for (i = 0; i < b.view[0].pool->regions; i++) {
-        ck_assert_uint_ge(b.view[0].pool->owner[i], 1);
-        ck_assert_uint_le(b.view[0].pool->owner[i], SHARDS);
-        owned[b.view[0].pool->owner[i]]++;
+}
+
+START_TEST(processes_claim_at_once)
+{
+    unsigned i, round, *ready = shared(sizeof(*ready));
+    struct bench b;
+
+    for (round = 0; round < 20; round++) {
+        unsigned owned[SHARDS + 1] = {0}, sum = 0;
+
+        bench_open(&b, 32 * MIB, 0);
+        for (i = 0; i < SHARDS; i++)
+            space_init(&b.view[i], 1, SPACE_REGIONS_MOST);
+        claim_in_processes(&b, ready);
+        for (i = 0; i < b.view[0].pool->regions; i++)
+            owned[b.view[0].pool->owner[i]]++;
+        ck_assert_uint_eq(owned[0], 0);
+        for (i = 0; i < SHARDS; i++) {
+            ck_assert_uint_eq(space_total(&b.view[i]), owned[i + 1] * b.view[0].pool->region_size);
+            ck_assert_uint_ge(owned[i + 1], 1);
+            sum += owned[i + 1];
+            space_reset(&b.view[i]);
+            take_the_whole(&b.view[i]);
+        }
+        ck_assert_uint_eq(sum, b.view[0].pool->regions);
+        bench_close(&b, 32 * MIB);
     }
-    for (i = 0; i < SHARDS; i++) {
-        ck_assert_uint_eq(space_total(&b.view[i]), owned[i + 1] * b.view[0].pool->region_size);
-        ck_assert_uint_ge(owned[i + 1], 1);
-        sum += owned[i + 1];
-        space_reset(&b.view[i]);
-        take_the_whole(&b.view[i]);
-    }
-    ck_assert_uint_eq(sum, b.view[0].pool->regions);
-    bench_close(&b, 32 * MIB);
 }
 END_TEST
 
@@ -477,6 +491,8 @@ START_TEST(a_region_is_yielded)
             if (space_yields(v, crowd.object[i].chain)) {
                 ck_assert(!space_yielded(v));
                 give(i);
+                if (take(1, any_size(10, 20000)))       /* nor where it became free since */
+                    ck_assert(!space_yields(v, crowd.object[crowd.n - 1].chain));
             }
         }
         ck_assert(space_yielded(v));
@@ -567,6 +583,42 @@ START_TEST(a_walk_goes_on_while_things_change)
 }
 END_TEST
 
+/* The walk stands at a block that becomes one with that before it. */
+START_TEST(a_walk_is_overtaken)
+{
+    static cache_address small[20000];
+    struct space_view *v;
+    unsigned n, i, kept;
+
+    for (kept = 0; kept < 4; kept++) {
+        crowd_open(256 * MIB);
+        v = crowd.v;
+        space_init(v, 0, 1);
+        for (n = 0; n < 20000 && (small[n] = space_take(v, 60, 60)) != 0; n++)
+            continue;
+        ck_assert_uint_gt(n, 10000);
+        ck_assert_uint_lt(n, 20000);
+        for (i = kept % 2; i < n; i += 2)
+            space_give(v, small[i]);
+        ck_assert(space_yield(v));
+        if (kept / 2) {
+            ck_assert(!space_yielded(v) && !space_yielded(v) && !space_yielded(v));
+            space_yield_end(v);                         /* and back */
+        }
+        for (i = 1 - kept % 2; i < n; i += 2)
+            space_give(v, small[i]);
+        ck_assert(space_yielded(v) == (kept / 2 == 0));
+        ck_assert(!space_yielded(v));
+        space_claim(v);
+        ck_assert_uint_eq(space_total(v), v->pool->region_size);
+        for (i = 0; i < 100; i++)
+            space_give(v, space_take(v, 1, 1));
+        take_the_whole(v);
+        bench_close(&crowd.bench, 256 * MIB);
+    }
+}
+END_TEST
+
 START_TEST(units_grow_with_the_segment)
 {
     struct space_pool pool;
@@ -637,6 +689,7 @@ main(void)
     tcase_add_test(tc, a_region_is_yielded);
     tcase_add_test(tc, a_region_is_kept_after_all);
     tcase_add_test(tc, a_walk_goes_on_while_things_change);
+    tcase_add_test(tc, a_walk_is_overtaken);
     tcase_add_test(tc, units_grow_with_the_segment);
     tcase_add_test(tc, larger_units_do);
     suite_add_tcase(suite, tc);
