@@ -11,7 +11,7 @@
 #include "shm/segment.h"
 
 enum {
-    PIECES = 1024,              /* of a chain, more or less */
+    PIECES = 2048,              /* of a chain, more or less: 256 bytes of one that has 512 KiB */
     STEPS = 64,                 /* of a walk, by the way */
     STEPS_MOST = 4096,          /* and by whoever asks for its end */
 };

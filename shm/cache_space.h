@@ -18,9 +18,9 @@
 
 /*
  * Of a chain that space_take makes. All its extents but the last are 32 units (256 bytes, where a unit is 8) and
- * 1/1024 of the chain, or more.
+ * 1/2048 of the chain, or more; so an object evicted makes room, wherever it was, for those up to 2048 times its size.
  */
-#define SPACE_EXTENTS_MOST 1060
+#define SPACE_EXTENTS_MOST 2120
 
 /* One for the segment. */
 struct space_pool {
@@ -63,7 +63,8 @@ bool space_claim(const struct space_view *v);
 /*
  * A chain of extents with room for n bytes, the first `first` of them in one piece; all of it or 0. One extent where
  * there is one, else the largest there are. It takes regions that nobody owns before it says 0. Where objects of all
- * sizes come and go, pieces become smaller the fuller it is: with 2 % left free there are about two for each, at 0 % ten.
+ * sizes come and go, pieces become smaller the fuller it is: with 2 % left free there are about two for each, at 0 %
+ * ten.
  */
 cache_address space_take(const struct space_view *v, size_t first, size_t n);
 /*

@@ -373,6 +373,33 @@ START_TEST(no_more_has_to_go_than_it_needs)
 }
 END_TEST
 
+/* Full of small ones to the last block: the holes they leave, wherever, are enough for a large one. */
+START_TEST(small_ones_make_room_for_a_large_one)
+{
+    static const size_t size[] = {300, 1024, 4000};
+    unsigned i, j;
+
+    for (i = 0; i < sizeof(size) / sizeof(*size); i++) {
+        double worst = 0;
+
+        crowd_open(2 * MIB);
+        crowd.v->pool->regions = size[i] == 300 ? 12 : crowd.v->pool->regions;
+        while (take(size[i], size[i]))
+            continue;
+        for (j = 0; j < 5; j++) {
+            double x = room_for(256 * KIB, 200);
+
+            worst = x > worst ? x : worst;
+            while (take(size[i], size[i]))
+                continue;
+        }
+        printf("full of objects of %zu bytes, 256 KiB: %.3f times its bytes go at worst\n", size[i], worst);
+        ck_assert(worst < 1 + 24.0 / (double)size[i]);
+        bench_close(&crowd.bench, 2 * MIB);
+    }
+}
+END_TEST
+
 START_TEST(the_least_is_kept_for_each)
 {
     struct bench b;
@@ -683,6 +710,7 @@ main(void)
     tcase_add_test(tc, it_takes_all_or_nothing);
     tcase_add_test(tc, little_is_wasted);
     tcase_add_test(tc, no_more_has_to_go_than_it_needs);
+    tcase_add_test(tc, small_ones_make_room_for_a_large_one);
     tcase_add_test(tc, the_least_is_kept_for_each);
     tcase_add_test(tc, processes_claim_at_once);
     tcase_add_test(tc, a_reset_makes_it_anew);
