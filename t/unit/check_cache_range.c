@@ -112,6 +112,7 @@ START_TEST(what_is_asked_for)
         {"RFC 9110 15.3.7.2: the same twice", "Range: bytes=2-3,2-3,2-4,2-3", 10, "206 2-4"},
         {"RFC 9110 15.3.7.2: not with the one before", "Range: bytes=0-1,6-7,2-3", 10, "206 0-3 6-7"},
         {"RFC 9110 15.3.7.2: with the nearest", "Range: bytes=6-7,0-1,7-8", 10, "206 6-8 0-1"},
+        {"RFC 9110 15.3.7.2: with the nearest", "Range: bytes=0-1,6-7,7-8", 10, "206 0-1 6-8"},
         {"RFC 9110 15.3.7.2: touching backwards", "Range: bytes=5-9,0-4", 10, "206 5-9 0-4"},
         {"RFC 9110 14.2: overlap out of order", "Range: bytes=5-9,0-5", 10, "0"},
         {"RFC 9110 14.2: overlap out of order", "Range: bytes=5-6,0-9", 10, "0"},
