@@ -1,7 +1,7 @@
 /*
  * Which requests are alike. Input is a line of Vary, one of No-Vary-Search, one of a query, and lines of a request's
- * fields. Names that are taken are within the bounds, and the same when they are read again; a rule's form of a query is
- * a query, and its own form; the same request elsewhere in memory has the same variant.
+ * fields. Names that are taken are within the bounds, and the same when they are read again; a rule's form of a query
+ * is a query, and its own form; the same request elsewhere in memory has the same variant.
  */
 #include "modules/cache_vary.h"
 #include "modules/no_vary_search.h"
