@@ -37,10 +37,11 @@ cc_has(const struct cache_control *c, enum directive d)
 void cache_control_request(struct cache_control *c, const struct fields *f, struct arena *a);
 
 /*
- * Of a response: Weir-Cache-Control, else CDN-Cache-Control, where they are valid dictionaries and not empty (RFC 9213 2.1,
- * 2.2: a value of the wrong type is as if it weren't there), else Cache-Control. What can't be read as seconds makes the
- * response stale at once (seconds 0); the same directive twice with different values: the smaller, or the more
- * restrictive (RFC 9111 4.2.1). Many directives: a bound, beyond it no-store.
+ * Of a response: Weir-Cache-Control, else CDN-Cache-Control, where they are valid dictionaries and not empty (RFC
+ * 9213 2.1, 2.2: a value of the wrong type is as if it weren't there, the last of two counts), else Cache-Control.
+ * What can't be read as seconds makes the response stale at once (seconds 0); the same directive twice with
+ * different values: the smaller, or the more restrictive (RFC 9111 4.2.1). Many directives: a bound, beyond it
+ * no-store.
  */
 void cache_control_response(struct cache_control *c, const struct fields *f, struct arena *a);
 

@@ -389,10 +389,17 @@ struct reading {
     bool good;
 };
 
+/* RFC 9111 4.2: a cache doesn't mind the case of letters. */
+static bool
+stands(const struct reading *r, struct str want)
+{
+    return r->rest.n >= want.n && str_ieq((struct str){r->rest.p, want.n}, want);
+}
+
 static void
 text(struct reading *r, struct str want)
 {
-    if (!str_starts(r->rest, want)) {
+    if (!stands(r, want)) {
         *r = (struct reading){STR_NONE, false};
         return;
     }
@@ -417,7 +424,7 @@ static int
 word(struct reading *r, const struct str *words, int n)
 {
     for (int i = 0; i < n; i++)
-        if (str_starts(r->rest, words[i])) {
+        if (stands(r, words[i])) {
             text(r, words[i]);
             return i;
         }
@@ -543,7 +550,7 @@ read_asctime(struct reading *r, struct moment *m)
     text(r, STR(" "));
     m->month = word(r, months, 12);
     text(r, STR(" "));
-    padded = str_starts(r->rest, STR(" "));
+    padded = stands(r, STR(" "));
     if (padded)
         text(r, STR(" "));
     m->day = number(r, padded ? 1 : 2);

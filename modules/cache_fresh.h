@@ -1,6 +1,7 @@
 /*
- * What may be stored, how long it is fresh, and whether it may be used for a request (RFC 9111 3 and 4, RFC 5861, RFC 8246).
- * Functions of their arguments alone. Seconds; times of the wall clock in milliseconds.
+ * What may be stored, how long it is fresh, and whether it may be used for a request (RFC 9111 3 and 4, RFC 5861,
+ * RFC 8246). Functions of their arguments alone, but for the century of a year of two digits. Seconds; times of the
+ * wall clock in milliseconds.
  */
 #ifndef WEIR_CACHE_FRESH_H
 #define WEIR_CACHE_FRESH_H
@@ -44,8 +45,15 @@ struct cache_exchange {         /* what a response came as an answer to */
     int64_t asked_ms, received_ms;
 };
 
-/* NULL: it may be stored, on these terms. Else why not, as a word for Cache-Status's detail ("no-store", "private",
- * "set-cookie", "status", "authorization", "partial", "vary", "expired", ...): static. */
+/*
+ * NULL: it may be stored, on these terms. Else why not, as a word for Cache-Status's detail, static: "method",
+ * "partial", "status", "no-store", "private", "authorization", "set-cookie", "vary"; "no-lifetime" (nothing says or
+ * hints how long), "expired" and "no-cache" (never to be used, for want of a validator). Any final status with a
+ * lifetime of the origin's may be stored, but for 206, 304, 412 and 416.
+ *
+ * What private="..." and no-cache="..." name is the caller's to leave out; a Set-Cookie so named still counts as
+ * one. A lifetime may be 0: what a fetch brings may be shared with who waited for it only as cache_fresh_use says.
+ */
 const char *cache_fresh_terms(struct cache_terms *t, const struct cache_exchange *x, const struct cache_defaults *d);
 
 /* RFC 9111 4.2.3: current_age. */
@@ -58,14 +66,24 @@ enum cache_use {
     USE_REFRESH,                /* it has to be validated, or fetched anew, first */
 };
 
-/* `soft`: it was purged softly, and counts as stale since. A client's no-cache, max-age and min-fresh: USE_REFRESH; immutable
- * takes no-cache and max-age=0 for what a reload sends only as far as RFC 8246 2 has it. */
-enum cache_use cache_fresh_use(const struct cache_terms *t, const struct cache_control *asked, bool soft, int64_t now_ms);
+/*
+ * `soft`: it was purged softly, and counts as stale since. A client's no-cache, and a max-age or min-fresh that the
+ * response doesn't meet: USE_REFRESH; but max-age=0, which a reload sends, not where it is fresh and immutable (RFC
+ * 8246 2.1). max-stale widens nothing that must-revalidate and kin forbid, and narrows stale-while-revalidate.
+ */
+enum cache_use cache_fresh_use(const struct cache_terms *t, const struct cache_control *asked, bool soft,
+                               int64_t now_ms);
 
-/* Whether it may stand in for an error (RFC 5861 4), or for an origin that doesn't answer (RFC 9111 4.2.4). */
+/*
+ * Whether it may stand in for an error (RFC 5861 4), or for an origin that doesn't answer (RFC 9111 4.2.4): within
+ * stale-if-error, the response's or the request's, or the client's max-stale; never without one of them.
+ */
 bool cache_fresh_covers(const struct cache_terms *t, const struct cache_control *asked, int64_t now_ms);
 
-/* RFC 9110 5.6.7: all three forms; -1: none of them. Seconds since 1970. */
+/*
+ * RFC 9110 5.6.7: all three forms, in any case (RFC 9111 4.2), in GMT and strictly otherwise; what day of the week
+ * is said is of no matter. Seconds since 1970, 0 for what is before; -1: none of them.
+ */
 int64_t cache_fresh_date(struct str s);
 
 #endif

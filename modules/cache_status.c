@@ -64,8 +64,9 @@ member(struct arena *a, const struct cache_told *told)
 void
 cache_status_tell(struct request *r, const struct cache_told *told)
 {
-    check(told->result > RESULT_NONE && told->result < RESULTS && r->outcome.p == NULL);
+    check(told->result < RESULTS && r->outcome.p == NULL);
     r->outcome = member(r->arena, told);
     fields_add(&r->response.fields, STR("Cache-Status"), r->outcome);
-    count_cache(r, (unsigned)told->result - 1);
+    if (told->result != RESULT_NONE)
+        count_cache(r, (unsigned)told->result - 1);
 }

@@ -7,7 +7,7 @@
 #include "worker/request.h"
 
 enum cache_result {             /* weir_cache_requests_total{result=} has a word for each: see slots.h */
-    RESULT_NONE,
+    RESULT_NONE,                /* it did not come to the cache: refused before. Not counted */
     RESULT_HIT,
     RESULT_STALE,               /* a stale one was served: max-stale, stale-while-revalidate, stale-if-error */
     RESULT_REVALIDATED,         /* a 304 made it fresh */

@@ -102,10 +102,13 @@ fetch(struct request *r)
     int result;
 
     if (r->upstream == NULL) {
-        if ((result = told(r, fetch_prepare(r))) != HOOK_NEXT || (result = walk(r, PHASE_FORWARD)) != HOOK_NEXT)
+        if ((result = told(r, fetch_prepare(r))) != HOOK_NEXT)
+            return result;
+        result = walk(r, PHASE_FORWARD);
+        r->hook = 0;            /* whoever waits there has the request: it is not walked again */
+        if (result != HOOK_NEXT)
             return result;
     }
-    r->hook = 0;                /* a hook may have waited before it came to this */
     return r->trace != NULL ? r->trace->fetch(r->trace, r) : fetch_start(r);
 }
 

@@ -1,0 +1,181 @@
+/*
+ * The cache, as its files know each other:
+ *
+ *     cache.c         the policy: its keys and hooks, and what becomes of a request
+ *     cache_key.c     what a response is kept under
+ *     cache_source.c  a response that comes from the store
+ *     cache_fill.c    a fetch of weir's own, whose response goes into the store
+ *     cache_head.c    what a stored response says of itself
+ *     cache_purge.c   PURGE, and what an unsafe method makes invalid
+ *
+ * and the rules as functions: cache_control, cache_fresh, cache_vary, cache_conditional, cache_range, cache_status.
+ */
+#ifndef WEIR_MODULES_CACHE_H
+#define WEIR_MODULES_CACHE_H
+
+#include "modules/cache_control.h"
+#include "modules/cache_fresh.h"
+#include "modules/cache_range.h"
+#include "modules/cache_status.h"
+#include "shm/cache.h"
+#include "worker/base/timer.h"
+#include "worker/module.h"
+#include "worker/request.h"
+
+struct fill;
+
+extern const struct module cache_module;
+
+struct cache_policy {
+    struct template *key;
+    struct cache_defaults defaults;
+    struct cidr_list purge_from;
+    int line;
+};
+
+/* --- cache_key.c --- */
+
+/* The request's on its route; told to weir -T. */
+struct cache_key cache_key_of(struct request *r, const struct cache_policy *conf);
+
+/*
+ * Where the origin said with No-Vary-Search that its queries are alike: the rule for this path, kept beside the
+ * responses. CACHE_OK with the rule in the request's arena, CACHE_NONE, CACHE_BUSY.
+ */
+int cache_key_rule(struct request *r, const struct cache_policy *conf, struct str *rule);
+/* Keeps it; false: that could not be. */
+bool cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule);
+/* The key of a request with its query read by that rule. */
+struct cache_key cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str rule);
+
+/*
+ * All keys that what r->uri names may stand under: of each route of the site, for http and https. An array in the arena;
+ * CACHE_BUSY where a rule could not be looked at.
+ */
+int cache_key_all(struct request *r, struct cache_key **keys, size_t *n);
+
+/* A tag of the site. */
+uint32_t cache_key_tag(struct request *r, struct str tag);
+
+/* --- cache_head.c --- */
+
+/* The front of what cache_open is given; names, tags and field lines stand behind it, in this order. */
+struct cache_head {
+    struct cache_terms terms;
+    uint64_t since;             /* cache_now() before it was asked for */
+    uint16_t names_n;           /* Vary's, as cache_vary_names made them */
+    uint16_t tags;
+    uint32_t block_n;
+};
+
+struct str cache_head_names(const struct cache_head *h);
+const uint32_t *cache_head_tags(const struct cache_head *h);
+struct str cache_head_block(const struct cache_head *h);
+
+struct validators;
+void cache_head_validators(const struct cache_head *h, struct validators *v);
+
+/* What it is made of; all in an arena. */
+struct cache_head_parts {
+    struct cache_head head;
+    struct str names;
+    uint32_t *tags;
+    struct str block;
+    struct iovec iov[8];
+    int n;
+};
+
+/* False: more tags than can be kept. `left_out`: what the response says but no other client may see. */
+bool cache_head_make(struct cache_head_parts *out, struct request *f, const struct cache_control *said,
+                     const struct cache_terms *terms, struct str names, uint64_t since, struct fields *left_out);
+
+/* Calls `take` for each tag in Surrogate-Key (split at spaces) and Cache-Tag (at commas); false: it said so. */
+bool cache_head_each_tag(const struct fields *fields, bool (*take)(void *with, struct str tag), void *with);
+
+/* RFC 9111 3.2: the stored fields with those of a 304, in f->response.fields. */
+void cache_head_update(struct request *f, const struct cache_head *stored);
+
+/* --- cache.c --- */
+
+enum cached_step {
+    CACHED_SEEKING,             /* LOOKUP: what is in the store? */
+    CACHED_ENTERING,            /* somebody has to fetch it: who? */
+    CACHED_WAITING,             /* for a fetch, its own or another's */
+    CACHED_SERVING,             /* from the store */
+    CACHED_RELAYED,             /* from its own fetch, which isn't stored */
+    CACHED_PASSING,             /* to the origin, past the cache */
+};
+
+/* A client's request on a caching route. In its arena. */
+struct cached {
+    struct request *r;
+    const struct cache_policy *conf;
+    enum cached_step step;
+    struct cache_control asked;
+    bool authorization;
+    bool soft;                  /* what was seen counts as stale since a purge */
+    bool background;            /* a stale one is served while it is fetched */
+    bool told;                  /* Cache-Status was */
+    bool collapsed;
+    struct cache_key key;
+    cache_variant variants[CACHE_SPECS + 1];    /* of each Vary that is known; the last is tried first */
+    unsigned variant_count;
+    struct cache_hold seen;     /* in the store, but not good enough without the origin; it may be good if that fails */
+    struct cache_hold hold;     /* waited for, or read; from the lease on the lease's */
+    struct lease *lease;
+    struct fill *fill;          /* its own */
+    struct fields left_out;     /* what only the client whose fetch it was gets to see */
+    struct cache_told status;
+    unsigned tries;
+    int64_t since_ms;           /* when the store was first found busy; 0: it isn't */
+    struct timer timer;
+    struct cached *next, **link;        /* those of this process that wait or read */
+
+    /* cache_source.c */
+    struct ranges ranges;       /* the parts that are sent; one of all */
+    size_t part;
+    bool part_begun;
+    uint64_t at;
+    struct cache_cursor cursor;
+    int64_t held_ms;
+};
+
+/* It waits for a fetch, or reads: it hears of news. */
+void cache_enlist(struct cached *a);
+
+/* What has become of those that wait in this process is looked at before the loop sleeps. */
+void cache_news(void);
+
+/* --- cache_source.c --- */
+
+extern const struct source cache_source;
+
+/* Stale or not, the hold's object is the answer: r is made ready to go on at EDIT. The hold is the lease's now. */
+void cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result);
+/* As cache_serve, of what a fetch of the request's own got that isn't stored. */
+void cache_relay(struct cached *a);
+/* There may be more to send: into the response's flow. */
+void cache_pump(struct cached *a);
+
+/* --- cache_fill.c --- */
+
+/* For a; `hold` (its own count) is what cache_enter gave, a->seen what is to be validated. `owner`: a waits for it. */
+void cache_fill(struct cached *a, struct cache_hold hold, bool owner);
+
+/* What the origin sends can't be stored, and is the owner's. */
+bool cache_fill_relays(const struct fill *p);
+struct request *cache_fill_request(const struct fill *p);
+/* Owner: it was not changed, but may not be kept either: what was seen is the answer, for this request alone. */
+bool cache_fill_confirms(const struct fill *p);
+/* Owner: has no more use of it. */
+void cache_fill_leave(struct cached *a);
+
+/* --- cache_purge.c --- */
+
+bool cache_purge_asks(const struct request *r);
+/* LOOKUP of a PURGE. */
+int cache_purge_answer(struct request *r, const struct cache_policy *conf);
+/* EDIT: what a successful unsafe method has changed. HOOK_NEXT or HOOK_WAIT. */
+int cache_purge_changed(struct request *r);
+
+#endif

@@ -1,0 +1,200 @@
+/*
+ * What a response is kept under: the text that `key` makes of the request, and the port, the route and the upstream with
+ * it, always. It alone knows the parts of a key.
+ *
+ * A rule of No-Vary-Search is kept as an object of its own, under the URL without its query. Whether there is one at all
+ * is seen by a tag, so that who has none pays one look at a number.
+ */
+#include "modules/cache.h"
+
+#include "modules/no_vary_search.h"
+#include "modules/sha.h"
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
+#include "worker/state.h"
+#include "worker/template.h"
+#include "worker/trace.h"
+
+static struct str
+port_text(struct request *r)
+{
+    int port = r->host.port >= 0 ? r->host.port : r->https ? 443 : 80;
+
+    return arena_printf(r->arena, "%d", port);
+}
+
+/* `kind` keeps keys of different kinds apart. */
+static struct cache_key
+make(struct request *r, struct str kind, struct str text)
+{
+    struct str parts[] = {
+        kind, text, port_text(r), r->site->name, r->route->name, r->route->proxy->name,
+    };
+
+    return sha_key(parts, sizeof(parts) / sizeof(parts[0]));
+}
+
+static struct str
+key_text(struct request *r, const struct cache_policy *conf)
+{
+    return template_expand(conf->key, r);
+}
+
+struct cache_key
+cache_key_of(struct request *r, const struct cache_policy *conf)
+{
+    struct str text = key_text(r, conf);
+
+    trace(r, conf->line, "cache: the key is `%.*s`, and port %.*s, this route and its upstream", STR_ARG(text),
+          STR_ARG(port_text(r)));
+    return make(r, STR("response"), text);
+}
+
+struct cache_key
+cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str rule)
+{
+    struct str query = r->uri.query;
+    struct cache_key key;
+
+    r->uri.query = no_vary_search_query(rule, query, r->arena);
+    key = make(r, STR("response"), key_text(r, conf));
+    r->uri.query = query;
+    return key;
+}
+
+/* --- rules --- */
+
+static struct cache_key
+rule_key(struct request *r, const struct cache_policy *conf)
+{
+    struct str query = r->uri.query;
+    struct cache_key key;
+
+    r->uri.query = STR_NONE;
+    key = make(r, STR("rule"), key_text(r, conf));
+    r->uri.query = query;
+    return key;
+}
+
+int
+cache_key_rule(struct request *r, const struct cache_policy *conf, struct str *rule)
+{
+    struct cache_lookup l = {.n = 1};
+    struct cache_hold hold;
+    struct cache_view v;
+    int result;
+
+    if (r->uri.query.n == 0)
+        return CACHE_NONE;
+    l.key = rule_key(r, conf);
+    if (cache_tag_purged(worker.cache, cache_tag(worker.cache, &l.key), true) == 0)
+        return CACHE_NONE;
+    if ((result = cache_find(worker.cache, &l, &hold)) != CACHE_OK)
+        return result;
+    cache_look(worker.cache, hold, &v);
+    *rule = cache_verify(worker.cache, hold) ? arena_copy(r->arena, (struct str){v.head, v.head_n}) : STR_NONE;
+    cache_leave(worker.cache, hold);
+    return rule->n > 0 ? CACHE_OK : CACHE_NONE;
+}
+
+bool
+cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule)
+{
+    struct cache_key key = rule_key(r, conf);
+    struct iovec iov = {(void *)(uintptr_t)rule.p, rule.n};
+    struct cache_hold hold;
+    bool kept;
+
+    if (cache_enter(worker.cache, &key, 0, (struct cache_hold){0}, true, (uint64_t)clock_ms(), &hold) != CACHE_BEGUN)
+        return false;
+    kept = cache_open(worker.cache, &hold, 0, &iov, 1, 0) == CACHE_OK && cache_finish(worker.cache, hold) == CACHE_OK;
+    if (kept)
+        cache_tag_purge(worker.cache, cache_tag(worker.cache, &key), true);
+    else
+        cache_break(worker.cache, hold);
+    cache_leave(worker.cache, hold);
+    return kept;
+}
+
+/* --- every key of a URL --- */
+
+struct keys {
+    struct cache_key *v;
+    size_t n, cap;
+};
+
+static void
+add(struct keys *keys, struct request *r, struct cache_key key)
+{
+    if (keys->n == keys->cap) {
+        struct cache_key *more = arena_alloc(r->arena, (keys->cap = 2 * keys->cap + 8) * sizeof(*more));
+
+        if (keys->n > 0)
+            memcpy(more, keys->v, keys->n * sizeof(*more));
+        keys->v = more;
+    }
+    keys->v[keys->n++] = key;
+}
+
+static const struct cache_policy *
+policy_of(const struct route *route)
+{
+    const struct hooks *hooks = &route->scope.hooks[PHASE_LOOKUP];
+
+    for (size_t i = 0; i < hooks->n && route->proxy != NULL; i++)
+        if (hooks->v[i].module == &cache_module)
+            return hooks->v[i].conf;
+    return NULL;
+}
+
+/* As the request would stand there, with the captures of that route's regex. */
+static int
+add_of_route(struct keys *keys, struct request *r, const struct cache_policy *conf)
+{
+    struct captures captures = {.regex = r->route->match.regex}, *before = r->captures;
+    struct str rule;
+    int result;
+
+    if (captures.regex != NULL)
+        regex_match_within(&r->regex, captures.regex, r->uri.canonical, &captures);
+    r->captures = &captures;
+    add(keys, r, make(r, STR("response"), key_text(r, conf)));
+    if ((result = cache_key_rule(r, conf, &rule)) == CACHE_OK)
+        add(keys, r, cache_key_by_rule(r, conf, rule));
+    r->captures = before;
+    return result == CACHE_BUSY ? CACHE_BUSY : CACHE_OK;
+}
+
+int
+cache_key_all(struct request *r, struct cache_key **all, size_t *n)
+{
+    const struct route *route = r->route;
+    bool https = r->https;
+    struct keys keys = {0};
+    int result = CACHE_OK;
+
+    for (size_t i = 0; i < 2 * r->site->route_count && result == CACHE_OK; i++) {
+        const struct route *other = &r->site->routes[i / 2];
+        const struct cache_policy *conf = policy_of(other);
+
+        if (conf == NULL)
+            continue;
+        r->route = other;
+        r->https = i % 2 == 1;
+        result = add_of_route(&keys, r, conf);
+    }
+    r->route = route;
+    r->https = https;
+    *all = keys.v;
+    *n = keys.n;
+    return result;
+}
+
+uint32_t
+cache_key_tag(struct request *r, struct str tag)
+{
+    struct str parts[] = {STR("tag"), r->site->name, tag};
+    struct cache_key key = sha_key(parts, sizeof(parts) / sizeof(parts[0]));
+
+    return cache_tag(worker.cache, &key);
+}

@@ -1,0 +1,447 @@
+/*
+ * A response that comes from the store: the source behind each answer of the cache. Its bytes go from the mapping to the
+ * socket; nobody copies them.
+ *
+ * What a flow holds of an object is held by a lease, a counted buffer whose bytes lie in the mapping: the object
+ * stays where it is until the last of them is with the kernel, or dropped, whatever the front does with them.
+ *
+ * Invariant: a->lease, where there is one, is of a->hold, and pays it back.
+ */
+#include "modules/cache.h"
+#include "modules/cache_conditional.h"
+#include "worker/answer.h"
+#include "worker/base/clock.h"
+#include "worker/block.h"
+#include "worker/pipeline.h"
+#include "worker/source.h"
+#include "worker/state.h"
+
+#define WINDOW (1024 * 1024)    /* of a body in the flow at once: it costs no memory, but a turn of the loop */
+#define PIECES 16
+
+struct lease {
+    struct cache_hold hold;
+    struct lease *next;         /* on the free list */
+    struct buffer buffer;
+};
+
+static struct lease *unused;
+
+static void
+end_lease(struct buffer *b)
+{
+    struct lease *lease = (struct lease *)((char *)b - offsetof(struct lease, buffer));
+
+    cache_leave(worker.cache, lease->hold);
+    lease->next = unused;
+    unused = lease;
+}
+
+static void
+begin_lease(struct cached *a, struct cache_hold hold)
+{
+    struct lease *lease = unused;
+
+    if (lease != NULL)
+        unused = lease->next;
+    else
+        lease = xmalloc(sizeof(*lease));
+    lease->hold = hold;
+    buffer_own(&lease->buffer, end_lease);
+    a->lease = lease;
+    a->hold = hold;
+    a->cursor = (struct cache_cursor){0};
+    a->held_ms = clock_ms();
+}
+
+static void
+drop_lease(struct cached *a)
+{
+    if (a->lease != NULL)
+        buffer_drop(&a->lease->buffer);
+    a->lease = NULL;
+    a->hold = (struct cache_hold){0};
+}
+
+/* --- the head --- */
+
+static void
+add_age(struct request *r, const struct cache_terms *t, bool asked_now)
+{
+    int64_t age = cache_fresh_age(t, clock_wall_ms());
+
+    if (age > 0 || !asked_now)
+        fields_add(&r->response.fields, STR("Age"), arena_printf(r->arena, "%lld", (long long)age));
+}
+
+/* RFC 9110 15.4.5: what a 304 says again; what describes the content stays at home. */
+static void
+make_not_modified(struct request *r)
+{
+    struct fields *f = &r->response.fields;
+
+    block_unfold(r);
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].name.n > 8 && strncasecmp(f->v[i].name.p, "content-", 8) == 0 &&
+            !str_ieq(f->v[i].name, STR("content-location")) &&
+            !str_ieq(f->v[i].name, STR("content-security-policy")))
+            f->v[i].gone = true;
+    r->status = 304;
+    r->reason = status_reason(304);
+    r->no_content = true;
+    r->response.length = LENGTH_UNKNOWN;
+}
+
+static void
+make_unsatisfiable(struct cached *a, uint64_t length)
+{
+    struct request *r = a->r;
+
+    answer_error(r, 416);
+    r->source = &cache_source;
+    fields_add(&r->response.fields, STR("Content-Range"), cache_range_value(NULL, length, r->arena));
+    a->ranges.n = 0;
+}
+
+static void
+make_partial(struct cached *a, uint64_t length)
+{
+    struct request *r = a->r;
+    struct fields *f = &r->response.fields;
+
+    r->status = 206;
+    r->reason = status_reason(206);
+    r->response.length = (int64_t)a->ranges.length;
+    if (a->ranges.n == 1) {
+        fields_add(f, STR("Content-Range"), cache_range_value(&a->ranges, length, r->arena));
+        return;
+    }
+    block_unfold(r);
+    fields_set_id(f, FIELD_CONTENT_TYPE, a->ranges.type);
+}
+
+static struct str
+type_of(const struct cache_head *h)
+{
+    struct str block = cache_head_block(h), name, value;
+
+    while (block_next(&block, &name, &value))
+        if (str_ieq(name, STR("content-type")))
+            return value;
+    return STR_NONE;
+}
+
+/* Which part of it the request is about: a 304, a 206, a 416, or all. */
+static void
+choose_part(struct cached *a, const struct cache_head *h, const struct cache_view *v)
+{
+    struct request *r = a->r;
+    struct validators validators;
+    bool ranged = r->method == METHOD_GET && v->length != CACHE_LENGTH_UNKNOWN &&
+                  fields_find(&r->request.fields, STR("range")) != NULL;
+    int status;
+
+    a->ranges = (struct ranges){.n = 1, .length = v->length};
+    a->ranges.v[0].to = v->length;      /* unknown: as far as it goes */
+    if (h->terms.status != 200)
+        return;
+    cache_head_validators(h, &validators);
+    if (cache_conditional_status(&r->request.fields, &validators) == 304) {
+        make_not_modified(r);
+        return;
+    }
+    if (!ranged || !cache_conditional_range(&r->request.fields, &validators))
+        return;
+    status = cache_range_parse(&a->ranges, &r->request.fields, v->length, type_of(h), r->arena);
+    if (status == 206) {
+        make_partial(a, v->length);
+    } else if (status == 416) {
+        make_unsatisfiable(a, v->length);
+    } else {
+        a->ranges = (struct ranges){.n = 1, .length = v->length};
+        a->ranges.v[0].to = v->length;
+    }
+}
+
+static void
+add_left_out(struct cached *a)
+{
+    for (size_t i = 0; i < a->left_out.n; i++)
+        fields_add_known(&a->r->response.fields, &a->left_out.v[i]);
+}
+
+void
+cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
+{
+    struct request *r = a->r;
+    struct message *m = &r->response;
+    const struct cache_head *h;
+    struct cache_view v;
+
+    cache_look(worker.cache, hold, &v);
+    h = v.head;
+    begin_lease(a, hold);
+    cache_enlist(a);
+    a->step = CACHED_SERVING;
+    a->part = 0;
+    a->part_begun = false;
+    r->source = &cache_source;
+    r->source_state = a;
+    r->status = h->terms.status;
+    r->reason = status_reason(r->status);
+    fields_init(&m->fields, r->arena);
+    fields_init(&m->trailers, r->arena);
+    flow_clear(&m->body);
+    m->body.ended = false;
+    m->block = cache_head_block(h);
+    m->length = v.length == CACHE_LENGTH_UNKNOWN ? LENGTH_UNKNOWN : (int64_t)v.length;
+    r->no_content = r->method == METHOD_HEAD || r->status == 204 || r->status == 304;
+    add_left_out(a);
+    choose_part(a, h, &v);
+    if (r->status != 416)
+        add_age(r, &h->terms, a->fill != NULL);
+    a->status.result = result;
+    a->status.ttl_known = true;
+    a->status.ttl = (int64_t)h->terms.lifetime - cache_fresh_age(&h->terms, clock_wall_ms());
+    cache_status_tell(r, &a->status);
+    a->told = true;
+    cache_pump(a);
+}
+
+/* --- the body --- */
+
+/* Bytes of the part at hand that are there: false where it has to be waited for. */
+static bool
+put_some(struct cached *a, struct range *part)
+{
+    struct flow *body = &a->r->response.body;
+    struct iovec iov[PIECES];
+    uint64_t most = part->to - a->at;
+    int n;
+
+    if (most > WINDOW - body->bytes)
+        most = WINDOW - body->bytes;
+    a->cursor.at = a->at;
+    n = cache_read(worker.cache, a->hold, &a->cursor, most, iov, PIECES);
+    for (int i = 0; i < n; i++) {
+        flow_put_held(body, &a->lease->buffer, (struct str){iov[i].iov_base, iov[i].iov_len});
+        a->at += iov[i].iov_len;
+    }
+    return n > 0;
+}
+
+static void
+begin_part(struct cached *a, const struct range *part)
+{
+    if (a->part_begun)
+        return;
+    a->part_begun = true;
+    a->at = part->from;
+    if (part->before.n > 0)
+        flow_put_static(&a->r->response.body, part->before);
+}
+
+static void
+end_body(struct cached *a)
+{
+    struct flow *body = &a->r->response.body;
+
+    if (a->ranges.after.n > 0)
+        flow_put_static(body, a->ranges.after);
+    body->ended = true;
+}
+
+/* The object goes on in another hold: what was put of this one keeps it as long as it is needed. */
+static bool
+follow(struct cached *a)
+{
+    struct cache_hold next;
+
+    if (!cache_follow(worker.cache, a->hold, &next))
+        return false;
+    drop_lease(a);
+    begin_lease(a, next);
+    return true;
+}
+
+/* What there is to do where no more bytes are ready. True: look again. */
+static bool
+at_end(struct cached *a, struct range *part)
+{
+    struct cache_view v;
+
+    cache_look(worker.cache, a->hold, &v);
+    if (v.ready > a->at)
+        return true;            /* they came meanwhile */
+    switch (v.state) {
+    case CACHE_CONTINUED:
+        return follow(a);
+    case CACHE_WHOLE:
+        if (part->to == CACHE_LENGTH_UNKNOWN)
+            part->to = v.length;
+        if (part->to <= a->at)
+            return true;
+        break;
+    case CACHE_STREAMING:
+    case CACHE_FETCHING:
+        return false;
+    default:
+        break;
+    }
+    a->r->response.body.broken = true;
+    return false;
+}
+
+void
+cache_pump(struct cached *a)
+{
+    struct flow *body = &a->r->response.body;
+
+    if (a->r->no_content) {
+        body->ended = true;
+        return;
+    }
+    while (!body->ended && !body->broken) {
+        struct range *part = &a->ranges.v[a->part];
+
+        if (a->part == a->ranges.n) {
+            end_body(a);
+            return;
+        }
+        if (body->bytes >= WINDOW) {
+            body->stopped = true;
+            return;
+        }
+        begin_part(a, part);
+        if (a->at >= part->to) {
+            a->part++;
+            a->part_begun = false;
+        } else if (!put_some(a, part) && !at_end(a, part)) {
+            return;
+        }
+    }
+}
+
+/* --- a response that isn't stored --- */
+
+static void
+pull(struct cached *a)
+{
+    struct request *r = a->r, *f = cache_fill_request(a->fill);
+    struct flow *from = &f->response.body, *body = &r->response.body;
+    size_t n = flow_in_pieces(from), room = flow_room(body);
+
+    flow_move(body, from, n < room ? n : room);
+    if (from->bytes > 0)
+        return;
+    if (from->broken)
+        body->broken = true;
+    else if (from->ended)
+        body->ended = true;
+    if (!from->ended)
+        return;
+    for (size_t i = 0; i < f->response.trailers.n; i++) {
+        const struct field *t = &f->response.trailers.v[i];
+
+        if (!t->gone)
+            fields_add(&r->response.trailers, arena_copy(r->arena, t->name), arena_copy(r->arena, t->value));
+    }
+}
+
+static void
+copy_fields(struct request *r, const struct fields *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        if (!from->v[i].gone)
+            fields_add(&r->response.fields, arena_copy(r->arena, from->v[i].name),
+                       arena_copy(r->arena, from->v[i].value));
+}
+
+/* The client's own conditions were not sent to the origin: they are answered here. */
+static bool
+is_not_modified(struct request *r)
+{
+    const struct fields *f = &r->response.fields;
+    struct validators v = {.date = fields_value(f, FIELD_DATE)};
+    const struct field *found;
+
+    if (r->status != 200)
+        return false;
+    if ((found = fields_find(f, STR("etag"))) != NULL)
+        v.etag = found->value;
+    if ((found = fields_find(f, STR("last-modified"))) != NULL)
+        v.last_modified = found->value;
+    return cache_conditional_status(&r->request.fields, &v) == 304;
+}
+
+void
+cache_relay(struct cached *a)
+{
+    struct request *r = a->r, *f = cache_fill_request(a->fill);
+    struct message *m = &r->response;
+
+    a->step = CACHED_RELAYED;
+    r->source = &cache_source;
+    r->source_state = a;
+    r->status = f->status;
+    r->reason = arena_copy(r->arena, f->reason);
+    fields_init(&m->fields, r->arena);
+    fields_init(&m->trailers, r->arena);
+    m->block = STR_NONE;
+    copy_fields(r, &f->response.fields);
+    m->length = f->response.length;
+    r->no_content = r->method == METHOD_HEAD || f->no_content;
+    if (is_not_modified(r))
+        make_not_modified(r);
+    cache_status_tell(r, &a->status);
+    a->told = true;
+    if (r->no_content)
+        m->body.ended = true;
+    else
+        pull(a);
+}
+
+/* --- the source --- */
+
+static void
+source_read(struct request *r)
+{
+    struct cached *a = r->source_state;
+
+    if (a->step == CACHED_SERVING) {
+        cache_pump(a);
+    } else if (a->step == CACHED_RELAYED && a->fill != NULL && !r->no_content) {
+        pull(a);
+        pipeline_drained(cache_fill_request(a->fill));
+    }
+    if (r->started)
+        pipeline_body(r);
+}
+
+/* Whoever waits has a hold of its own, whoever reads a lease. */
+static void
+source_stop(struct request *r)
+{
+    struct cached *a = r->source_state;
+
+    if (a->link != NULL) {
+        *a->link = a->next;
+        if (a->next != NULL)
+            a->next->link = a->link;
+        a->link = NULL;
+    }
+    timer_stop(&a->timer);
+    if (a->lease != NULL)
+        drop_lease(a);
+    else if (a->hold.number != 0)
+        cache_leave(worker.cache, a->hold);
+    a->hold = (struct cache_hold){0};
+    if (a->fill != NULL)
+        cache_fill_leave(a);
+}
+
+const struct source cache_source = {
+    .name = "cache",
+    .read = source_read,
+    .stop = source_stop,
+};
