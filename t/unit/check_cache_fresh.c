@@ -443,6 +443,7 @@ static const struct using {
     {"8246 2.1 (and another wish)", 50, TERMS_IMMUTABLE, 0, 0, "max-age=0, min-fresh=60", "refresh", false},
     {"8246 2 (stale)", 100, TERMS_IMMUTABLE, 0, 0, "max-age=0", "refresh", false},
     {"8246 2 (stale)", 100, TERMS_IMMUTABLE, 0, 0, "", "refresh", false},
+    {"8246 2 (stale, and max-age=0 holds)", 110, TERMS_IMMUTABLE, 0, 0, "max-age=0, max-stale", "refresh", true},
     {"8246 2 (purged)", 50, TERMS_IMMUTABLE | SOFT, 0, 0, "max-age=0", "refresh", false},
 
     {"purged softly", 0, SOFT, 0, 0, "", "refresh", false},
@@ -511,9 +512,9 @@ static const struct {
     {"Sun, 06 Nov 1994 8:49:37 GMT", -1},
     {"Sun,  06 Nov 1994 08:49:37 GMT", -1},
     {"Sun 06 Nov 1994 08:49:37 GMT", -1},
-    {"sun, 06 Nov 1994 08:49:37 GMT", -1},
-    {"Sun, 06 nov 1994 08:49:37 GMT", -1},
-    {"Sun, 06 Nov 1994 08:49:37 gmt", -1},
+    {"sun, 06 NOV 1994 08:49:37 gMT", 784111777},
+    {"SUNDAY, 06-nov-94 08:49:37 gmt", 784111777},
+    {"sun nov  6 08:49:37 1994", 784111777},
     {"Sunday, 06 Nov 1994 08:49:37 GMT", -1},
     {"Sun, 06-Nov-94 08:49:37 GMT", -1},
     {"Sunday, 06-Nov-1994 08:49:37 GMT", -1},
@@ -530,7 +531,7 @@ static const struct {
     {"Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", -1},
 };
 
-/* RFC 9110 5.6.7; each in memory of its own. */
+/* RFC 9110 5.6.7, and 9111 4.2 for the case of letters; each in memory of its own. */
 START_TEST(a_date)
 {
     size_t n = strlen(dates[_i].text);
