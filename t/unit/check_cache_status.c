@@ -29,6 +29,7 @@ static const struct {
     struct cache_told told;
     const char *want;
 } members[] = {
+    {{.result = RESULT_NONE}, "weir"},
     {{.result = RESULT_HIT}, "weir; hit"},
     {{.result = RESULT_HIT, .ttl_known = true, .ttl = 376}, "weir; hit; ttl=376"},
     {{.result = RESULT_HIT, .stored = true}, "weir; hit"},
