@@ -19,7 +19,7 @@ def weir(args, lines):
     path = os.path.join(temp_dir(), "weir.yaml")
     user = "user: root\n" if os.getuid() == 0 else ""
     with open(path, "w", encoding="utf-8") as f:
-        f.write("\n".join(lines) + f"\nlisten: 127.0.0.1:18080\nupstreams: {{app: {{servers: [127.0.0.1:9000]}}}}\n{user}")
+        f.write("\n".join([*lines, "listen: 127.0.0.1:18080", "upstreams: {app: {servers: [127.0.0.1:9000]}}", user]))
     r = subprocess.run([BIN, *args, "-c", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)
     return r.returncode, [l.removeprefix(path + ":") for l in (r.stdout + r.stderr).splitlines()]
@@ -42,7 +42,7 @@ def is_good(*lines):
 def test_memory():
     for text in ("{}", "off", "{size: 1m}", "{size: 64m, max_object: 4m}", "{size: 1g, max_object: 64m, file: off}"):
         is_good(f"cache_memory: {text}", SITES)
-    finds("cache_memory: 256m", "1:15: `cache_memory` wants a mapping, or off, not `256m`; did you mean `{size: 256m}`?")
+    finds("cache_memory: 64m", "1:15: `cache_memory` wants a mapping, or off, not `64m`; did you mean `{size: 64m}`?")
     finds("cache_memory: {size: 1023k}", "1:22: `size` wants a size from 1m to 1024g, not `1023k`")
     finds("cache_memory: {max_object: 0}", "1:28: `max_object` wants a size from 1k to 1024g, not `0`")
     finds("cache_memory: {size: 32m, max_object: 2049k}",
@@ -144,6 +144,34 @@ def test_statistics_of_an_idle_cache():
     assert not [k for k in s if k.startswith("weir_route_cache_")], "a route that does not cache"
 
 
+CACHED = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_statistics_of_what_it_did():
+    w = start(f"""
+cache_memory: {{size: 2m}}
+upstreams: {{app: {{servers: ["{Origin(CACHED).address}"]}}}}
+sites:
+  - hosts: ["*"]
+    routes:
+      - {{match: {{prefix: /a}}, name: one, cache: {{}}, proxy: app}}
+      - {{match: {{prefix: /b}}, name: two, cache: {{}}, proxy: app}}
+      - {{name: rest, cache: {{}}, proxy: app}}
+""", workers=2)
+    for path, n in ("/a", 5), ("/b", 2):
+        for _ in range(n):
+            assert w.get(path).body == b"hello"
+    hits = of("weir_cache_requests_total", result="hit")
+    s = w.wait_stats(lambda s: s.get(hits) == 5 and s["weir_cache_objects"] == 2)
+    assert s[of("weir_cache_requests_total", result="miss")] == 2
+    for route, hits in ("one", 4), ("two", 1):
+        for word in RESULTS:
+            expected = {"hit": hits, "miss": 1}.get(word, 0)
+            assert s[of("weir_route_cache_requests_total", route=route, result=word)] == expected, (route, word)
+    assert not [k for k in s if "cache" in k and "rest" in k], "a route that nobody asked"
+    assert 10 < s["weir_cache_bytes"] <= s["weir_cache_used_bytes"] < s["weir_cache_space_bytes"]
+
+
 def has_no_cache(stats):
     return not [k for k in stats if "cache" in k]
 
@@ -157,7 +185,7 @@ def space(daemon):
 
 
 def text(origin, memory):
-    memory = f"cache_memory: {memory}\n" if memory else ""
+    memory = f"cache_memory: {memory}\ncache: {{}}\n" if memory else "cache: {}\n"
     return f'{memory}upstreams: {{app: {{servers: ["{origin.address}"]}}}}\n{SITES}\n'
 
 
@@ -165,14 +193,14 @@ def test_another_shape_waits():
     origin = Origin()
     d = Daemon(text(origin, "{size: 4m}"), workers=2)
     had = space(d)
+    keeps = "cache_memory: the cache keeps its size of 4m, its max_object of 256k and no file until weir is restarted"
     for memory in "{size: 8m}", "{size: 4m, max_object: 64k}", f"{{size: 4m, file: {d.dir}/cache}}":
-        told = d.errors().count("cache_memory: the cache keeps its size")
+        told = d.errors().count(keeps)
         d.reload(text(origin, memory))
-        assert d.errors().count("cache_memory: the cache keeps its size of 4m, its max_object of 256k and no file until "
-                                "weir is restarted") == told + 1, d.errors()
+        assert d.errors().count(keeps) == told + 1, d.errors()
         assert space(d) == had
     d.upgrade()
-    wait(lambda: d.errors().count("cache_memory: the cache keeps its size") == 4, "the upgrade to tell")
+    wait(lambda: d.errors().count(keeps) == 4, "the upgrade to tell")
     assert space(d) == had and d.get().status == 200
     d.reload(text(origin, "{size: 4m}"))
     d.upgrade()
@@ -180,19 +208,28 @@ def test_another_shape_waits():
 
 
 def test_memory_that_comes_and_goes():
-    origin = Origin()
+    origin = Origin(CACHED)
     d = Daemon(text(origin, None), workers=2)
+
+    def asked():
+        n = len(origin.requests)
+        assert d.get("/", "Connection: close").body == b"hello"
+        return len(origin.requests) - n
+
     assert has_no_cache(d.wait_stats(lambda s: "weir_generation" in s))
+    assert asked() == asked() == 1
     d.upgrade()
     d.reload(text(origin, "{size: 2m}"))
     had = space(d)
+    assert asked() == 1 and asked() == 0
     d.reload(text(origin, None))
-    assert has_no_cache(d.stats()) and d.get().status == 200
+    assert has_no_cache(d.stats())
+    assert asked() == asked() == 1
     d.wait_log("cache_memory: the cache keeps its memory, for nobody")
     d.upgrade()                                 # it is handed over all the same
     d.reload(text(origin, "{size: 1m}"))
     d.wait_log("cache_memory: the cache keeps its size of 2m")
-    assert space(d) == had
+    assert space(d) == had and asked() == 0
 
 
 def test_more_workers_than_it_has_rows_for():
