@@ -222,14 +222,16 @@ def test_what_is_not_storable_lets_go_of_all_at_once():
     assert stats["weir_cache_objects"] == 0 and not result(stats, "hit")
 
 
-def test_not_storable_after_all_is_not_for_ever():
-    """What was not storable once is stored when the origin says so, if not at once."""
+def test_what_is_remembered_is_purged():
+    """That it was not storable, too."""
     fields = [b"Cache-Control: no-store\r\n"]
     origin = Origin(lambda *_: head(more=fields[0], length=2) + b"ok")
-    weir = cached(origin)
+    weir = cached(origin, "{purge_from: [127.0.0.1]}")
     assert weir.get("/").status == 200
     fields[0] = FRESH
-    wait(lambda: weir.get("/").status == 200 and weir.stats().get("weir_cache_objects"), "it to be stored")
+    assert weir.get("/").status == 200
+    assert weir.ask("PURGE / HTTP/1.1\r\nHost: t\r\n\r\n").status == 200
+    assert weir.get("/").status == 200
     n = len(origin.requests)
     assert weir.get("/").status == 200 and len(origin.requests) == n
 
@@ -242,7 +244,10 @@ def test_the_origin_dies_in_the_middle():
         def dying(peer, _):
             peer.send(head(chunked), chunk(BODY[:STEP]) if chunked else BODY[:STEP])
             assert die.wait(DEADLINE)           # pylint: disable=cell-var-from-loop
-            peer.reset()
+            # a reset may overtake what was sent: of the later ones none may be taken for one to try again
+            if len(origin.requests) == 1:       # pylint: disable=cell-var-from-loop
+                peer.reset()
+            peer.close()
 
         origin = Origin(dying)
         weir = cached(origin)

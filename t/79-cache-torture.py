@@ -33,7 +33,7 @@ local targets = {%s}
 math.randomseed(%d)
 request = function()
     local t = targets[math.random(#targets)]
-    local method = math.random(300) == 1 and "PURGE" or "GET"
+    local method = math.random(20) == 1 and "PURGE" or "GET"
     return wrk.format(method, t, {["Host"] = "t", ["X-V"] = "1"})
 end
 """
@@ -53,15 +53,23 @@ def wrk(weir, seconds, seed):
     return p
 
 
+def is_running(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rpartition(")")[2].split()[0] == "R"
+
+
 def kill_one(weir, rng):
-    """A worker, of whatever generation."""
-    pids = [p for p in weir.worker_pids() if "worker" in title(p)]
-    if pids:
-        try:
-            os.kill(rng.choice(pids), signal.SIGKILL)
+    """A worker, of whatever generation, in the middle of something if there is such a one."""
+    try:
+        pids = [p for p in weir.worker_pids() if "worker" in title(p)]
+        busy = []
+        for _ in range(20):
+            busy = busy or [p for p in pids if is_running(p)]
+        if pids:
+            os.kill(rng.choice(busy or pids), signal.SIGKILL)
             return 1
-        except ProcessLookupError:
-            pass
+    except (FileNotFoundError, ProcessLookupError):
+        pass
     return 0
 
 
@@ -78,7 +86,7 @@ def torture(seconds, reloading=False):
     kills, reloads, end = 0, 0, time.monotonic() + seconds - 1
     again = time.monotonic()
     while time.monotonic() < end:
-        time.sleep(rng.uniform(0.01, 0.15))
+        time.sleep(rng.uniform(0.005, 0.07))
         kills += kill_one(weir, rng)
         if reloading and time.monotonic() > again:
             weir.kill(signal.SIGHUP)
@@ -92,8 +100,8 @@ def torture(seconds, reloading=False):
     stats = weir.stats()
     print(f"# {kills} killed, {reloads} reloads; {seen}, slowest {slowest:.2f} s, {number} by wrk; "
           f"{stats['weir_cache_evicted_total']:.0f} evicted, {stats['weir_cache_resets_total']:.0f} resets")
-    assert slowest < DEADLINE
-    assert kills > 3 * seconds, kills
+    assert slowest < 9 and "has hung" not in weir.errors(), slowest
+    assert kills > 5 * seconds, kills
     assert stats["weir_cache_evicted_total"] > 100 and seen["whole"] > 50 * seconds
     # what is asked for by many is there, although so many were killed
     assert seen["hit"] > seen["whole"] / 5, seen

@@ -184,7 +184,7 @@ class Client:
                 wrong = None if (len(whole), whole[a:b + 1]) == (int(size), body) else "a wrong range"
             else:
                 wrong = wrong_in(body, target, v, serial) if m.status == 200 else f"status {m.status}"
-            if "/cut/" in target:
+            if "/cut/" in target and m.status == 200:
                 wrong = "whole, where it was cut"
             if wrong:
                 self.wrong.append(f"{self.doing}: {wrong}: {m.raw!r}")
