@@ -2,8 +2,8 @@
  * Knows how the cache's segment is laid out for its size, and how it comes to be; see cache_parts.h.
  *
  * Invariants: where things lie follows from the size, the largest object and the number of rows alone, and is kept outside
- * the segment. The space that each shard must have (eight of the largest objects that it takes) is its own from the
- * beginning; what is left belongs to whoever asks for it first.
+ * the segment. Each shard has space for one or two of the largest objects that it takes from the beginning, and keeps it; what
+ * is left belongs to whoever asks for it first, until one that has less than eight of them asks (cache_tick.c).
  */
 #include "shm/cache.h"
 
@@ -26,7 +26,8 @@ static const struct segment_kind frame = {
 enum {
     SMALL_SHARDS_MOST = 64,
     LARGE_SHARDS_MOST = 8,
-    OBJECTS_LEAST = 8,          /* of the largest, in a shard */
+    SMALL_LEAST = 2,            /* of the largest objects, in a shard, at once and for good */
+    LARGE_LEAST = 1,
     HOLDS_LEAST = 64,
     HOLDS_MOST = 8192,
     TAGS_LEAST = 4096,
@@ -67,7 +68,7 @@ static bool
 is_split(const struct cache_shape *shape)
 {
     return shape->max_object > CACHE_SMALL_MOST &&
-           OBJECTS_LEAST * (shape->max_object + CACHE_SMALL_MOST) <= shape->size / 4 * 3;
+           CACHE_OBJECTS_LEAST * (shape->max_object + CACHE_SMALL_MOST) <= shape->size / 4 * 3;
 }
 
 static size_t
@@ -118,10 +119,12 @@ lay_out(const struct cache_shape *shape, unsigned rows, unsigned small, unsigned
 static unsigned
 regions_least(const struct cache_class *class, const struct space_pool *pool)
 {
-    return (unsigned)((OBJECTS_LEAST * class->most + pool->region_size - 1) / pool->region_size);
+    size_t n = class->first == 0 ? SMALL_LEAST * class->most : LARGE_LEAST * class->most + CACHE_CHUNK;
+
+    return (unsigned)((n + pool->region_size - 1) / pool->region_size);
 }
 
-/* Whether each shard gets what it must have, and as much again is left for whoever wants it; `close`: or nearly. */
+/* Whether each shard gets what it must have, and most of the space is left for whoever wants it; `close`: or less. */
 static bool
 fits(const struct cache_shape *shape, const struct cache_layout *at, struct space_pool *pool, bool close)
 {
@@ -134,7 +137,7 @@ fits(const struct cache_shape *shape, const struct cache_layout *at, struct spac
     space_pool_init(pool, shape->size, at->end);
     small = (uint64_t)s->shards * regions_least(s, pool);
     large = (uint64_t)l->shards * regions_least(l, pool);
-    return close ? small + large <= pool->regions : large + 2 * small <= pool->regions;
+    return close ? small + large <= pool->regions : large + 8 * small <= pool->regions;
 }
 
 /* The most shards that fit. False: none do. */
@@ -145,7 +148,7 @@ choose(const struct cache_shape *shape, unsigned rows, struct cache_layout *at, 
 
     if (is_split(shape))
         large = (unsigned)between(shape->size / LARGE_SHARD, 1, LARGE_SHARDS_MOST);
-    while (large > 1 && large * OBJECTS_LEAST * shape->max_object > shape->size / 8)
+    while (large > 1 && large * CACHE_OBJECTS_LEAST * shape->max_object > shape->size / 8)
         large--;
     for (;; small /= 2) {
         *at = lay_out(shape, rows, small, large);

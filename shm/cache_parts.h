@@ -26,6 +26,7 @@ enum {
     CACHE_FETCHES = 64,         /* lists of them in a shard */
     CACHE_SAME_KEY = 256,       /* objects of one key */
     CACHE_CHUNK = 256 * 1024,   /* bytes asked of space at once */
+    CACHE_OBJECTS_LEAST = 8,    /* of the largest it takes: what a shard may count on */
 };
 
 #define CACHE_SMALL_MOST ((size_t)256 * 1024)
@@ -84,6 +85,7 @@ struct cache_shard {
     uint32_t quarantine;        /* nonzero: it was reset, and its space and holds wait for those of before */
     uint32_t epoch;
     uint32_t starved;           /* room was wanted, and everything is held */
+    uint32_t wants;             /* room was wanted, and it has less than what it may count on */
     uint64_t quarantine_ms;     /* since when */
     uint64_t objects, bytes, used, total, evicted, resets;
     uint64_t evicted_bytes;
@@ -216,6 +218,13 @@ cache_record_at(const struct cache *c, cache_address a)
 }
 
 #define CACHE_NO_SHARD UINT32_MAX
+
+/* Bytes that a shard may count on: if it has less, others give. */
+static inline uint64_t
+cache_share(const struct cache *c, unsigned shard)
+{
+    return CACHE_OBJECTS_LEAST * (uint64_t)cache_class(c, shard)->most;
+}
 
 /* The shards of a key; CACHE_NO_SHARD where there is no large class. */
 unsigned cache_shard_small(const struct cache *c, const struct cache_key *key);

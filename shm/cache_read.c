@@ -127,11 +127,11 @@ static bool
 is_too_much(struct cache *c, struct cache_hold hold, uint64_t held_ms)
 {
     struct cache_shard *s = cache_shard(c, hold.shard);
-    uint64_t sum;
+    uint64_t total = __atomic_load_n(&s->total, __ATOMIC_RELAXED), share = cache_share(c, hold.shard), sum;
 
     if (held_ms <= PINNED_MS || heaviest(c, hold.shard, &sum) != c->row)
         return false;
-    if (sum > __atomic_load_n(&s->total, __ATOMIC_RELAXED) / 2)
+    if (sum > (total > share ? total : share) / 2)
         return true;
     return __atomic_load_n(&s->starved, __ATOMIC_RELAXED) != 0 &&
            __atomic_exchange_n(&s->starved, 0, __ATOMIC_RELAXED) != 0;

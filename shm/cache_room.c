@@ -49,10 +49,15 @@ static bool
 make_room(struct cache *c, unsigned shard)
 {
     struct cache_shard *s = cache_shard(c, shard);
+    struct space_view v = cache_view(c, shard);
     unsigned gone = s->gone;
 
     cache_hold_sweep(c, shard, SWEEP);
-    if (s->gone < gone || evict(c, shard))
+    if (s->gone < gone)
+        return true;
+    if (space_total(&v) < cache_share(c, shard))
+        __atomic_store_n(&s->wants, 1, __ATOMIC_RELAXED);
+    if (evict(c, shard))
         return true;
     cache_hold_end_fetches(c, shard);
     gone = s->gone;

@@ -1,6 +1,7 @@
 /*
  * Knows what each second brings: what nobody reads any more is freed, quarantines end, and when all space has an owner,
- * the class whose objects stay much longer than the other's gives a region back.
+ * it moves. A shard with less than what it may count on, that wants more, gets a region from each of the other class that
+ * has more than its own; else the class whose objects stay much longer than the other's gives one back.
  *
  * How long objects stay is not kept with them: it is the space of a class over what is evicted there in a second.
  *
@@ -135,6 +136,35 @@ yield(struct cache *c, unsigned shard)
     cache_unlock(c, shard);
 }
 
+/* Whether one of a class wants more; it says so again if it still does. */
+static bool
+wants(struct cache *c, unsigned class)
+{
+    const struct cache_class *k = &c->at.class[class];
+    unsigned shard;
+    bool any = false;
+
+    for (shard = k->first; shard < k->first + k->shards; shard++) {
+        struct cache_shard *s = cache_shard(c, shard);
+
+        if (__atomic_load_n(&s->wants, __ATOMIC_RELAXED) != 0 && __atomic_exchange_n(&s->wants, 0, __ATOMIC_RELAXED) != 0)
+            any = true;
+    }
+    return any;
+}
+
+static void
+yield_all(struct cache *c, unsigned class)
+{
+    const struct cache_class *k = &c->at.class[class];
+    unsigned shard;
+
+    for (shard = k->first; shard < k->first + k->shards; shard++) {
+        if (__atomic_load_n(&cache_shard(c, shard)->total, __ATOMIC_RELAXED) > cache_share(c, shard))
+            yield(c, shard);
+    }
+}
+
 /* Who evicts nothing keeps its objects for ever. */
 static bool
 is_much_older(const struct flow *a, uint64_t a_flow, const struct flow *b, uint64_t b_flow)
@@ -147,6 +177,7 @@ move_space(struct cache *c)
 {
     struct cache_head *head = c->head;
     uint64_t last = __atomic_load_n(&head->lease_ms, __ATOMIC_RELAXED), small_flow, large_flow;
+    bool small_wants, large_wants;
     struct flow small, large;
 
     if (c->at.class[CACHE_LARGE_CLASS].shards == 0 || c->now_ms < last + MOVE_MS ||
@@ -156,7 +187,15 @@ move_space(struct cache *c)
     large = flow_of(c, CACHE_LARGE_CLASS);
     small_flow = smooth(head, CACHE_SMALL_CLASS, small.evicted, c->now_ms - last);
     large_flow = smooth(head, CACHE_LARGE_CLASS, large.evicted, c->now_ms - last);
+    small_wants = wants(c, CACHE_SMALL_CLASS);
+    large_wants = wants(c, CACHE_LARGE_CLASS);
     if (is_any_free(c))
+        return;
+    if (large_wants)
+        yield_all(c, CACHE_SMALL_CLASS);
+    if (small_wants)
+        yield_all(c, CACHE_LARGE_CLASS);
+    if (small_wants || large_wants)
         return;
     if (is_much_older(&small, small_flow, &large, large_flow))
         yield(c, small.largest);
