@@ -171,19 +171,47 @@ part(struct loader *l, struct layer *layer, const struct layer *outer)
     }
 }
 
+/* `always`: a module whose hook is called whether it has a configuration there or not. */
+static struct hooks
+compile_phase(struct loader *l, const struct scope *scope, enum phase phase, const struct module *always)
+{
+    size_t most = module_count(), n = 0;
+    struct hook *v = arena_alloc(l->arena, (most + 1) * sizeof(*v));
+
+    for (size_t i = 0; i < most; i++)
+        if ((scope->conf[i] != NULL || modules[i] == always) && modules[i]->hook[phase] != NULL)
+            v[n++] = (struct hook){modules[i]->hook[phase], scope->conf[i], modules[i]};
+    return (struct hooks){v, n};
+}
+
 static void
 compile_hooks(struct loader *l, struct scope *scope)
 {
-    size_t most = module_count();
+    for (int phase = 0; phase < PHASES; phase++)
+        scope->hooks[phase] = compile_phase(l, scope, (enum phase)phase, NULL);
+}
 
-    for (int phase = 0; phase < PHASES; phase++) {
-        struct hook *v = arena_alloc(l->arena, (most + 1) * sizeof(*v));
-        size_t n = 0;
+static bool
+is_used(const struct site *s, size_t module)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (s->routes[i].proxy != NULL && s->routes[i].scope.conf[module] != NULL)
+            return true;
+    return false;
+}
 
-        for (size_t i = 0; i < most; i++)
-            if (scope->conf[i] != NULL && modules[i]->hook[phase] != NULL)
-                v[n++] = (struct hook){modules[i]->hook[phase], scope->conf[i], modules[i]};
-        scope->hooks[phase] = (struct hooks){v, n};
+void
+load_site_edits(struct loader *l, struct site *s)
+{
+    for (size_t i = 0; modules[i] != NULL; i++) {
+        if (!modules[i]->site_edit || !is_used(s, i))
+            continue;
+        for (size_t j = 0; j < s->route_count; j++) {
+            struct scope *scope = &s->routes[j].scope;
+
+            if (s->routes[j].proxy != NULL && scope->conf[i] == NULL)
+                scope->hooks[PHASE_EDIT] = compile_phase(l, scope, PHASE_EDIT, modules[i]);
+        }
     }
 }
 

@@ -283,6 +283,7 @@ load_site(struct loader *l, const struct node *n, struct site *s)
     l->place = STR_NONE;
     if (s->hosts.n > 0)
         s->name = s->hosts.v[0];
+    load_site_edits(l, s);
 }
 
 int

@@ -80,6 +80,9 @@ const struct node *load_default(struct loader *l, const struct key *k, const str
  */
 bool load_strings(struct loader *l, const struct key *k, const struct node *n, struct str_list *list);
 
+/* load_scope.c: once a site's routes are there, the EDIT hooks of modules that have them on all of its routes. */
+void load_site_edits(struct loader *l, struct site *s);
+
 /* load_scope.c: the policies and modules of one level. NULL for outer: it is the outermost. */
 struct layer load_scope(struct loader *l, const struct key *own, const struct node *map, const bool *taken,
                         struct scope *scope, const struct layer *outer, unsigned level);

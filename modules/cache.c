@@ -17,6 +17,7 @@
 #include "modules/cache_vary.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
+#include "worker/hop.h"
 #include "worker/pipeline.h"
 #include "worker/source.h"
 #include "worker/state.h"
@@ -101,22 +102,74 @@ pass(struct cached *a, enum cache_result result, const char *why)
 
 /* --- what is in the store --- */
 
+static bool
+is_changed(const struct request *r)
+{
+    return r->scope->hooks[PHASE_FORWARD].n > 1;
+}
+
+/* The fields as the origin gets them, before it is known whether it will. */
+static void
+preview(struct request *r)
+{
+    const struct hooks *hooks = &r->scope->hooks[PHASE_FORWARD];
+
+    r->upstream = r->route->proxy;
+    hop_forward(r);
+    for (size_t i = 0; i < hooks->n; i++)
+        if (hooks->v[i].module != &cache_module)
+            hooks->v[i].run(r, hooks->v[i].conf);
+    r->upstream = NULL;
+}
+
+/* Vary is about what the origin saw: where a policy changes that, it isn't what the client sent. */
+const struct fields *
+cache_fields(struct cached *a)
+{
+    struct request *r = a->r;
+
+    if (!is_changed(r))
+        return &r->request.fields;
+    if (a->fields.arena == NULL) {
+        if (r->upstream == NULL)
+            preview(r);
+        a->fields = r->forward;
+    }
+    return &a->fields;
+}
+
 /* An object with a Vary that was not known: the variant this request has by it. False: it is known, so there is none. */
 static bool
 add_variant(struct cached *a, struct cache_hold hold)
 {
+    const struct fields *fields = cache_fields(a);
     struct cache_view v;
     cache_variant variant;
 
     cache_look(worker.cache, hold, &v);
-    variant = cache_vary_variant(cache_head_names(v.head), &a->r->request.fields, a->r->arena);
+    variant = cache_vary_variant(cache_head_names(v.head), fields, a->r->arena);
     for (unsigned i = 0; i < a->variant_count; i++)
         if (a->variants[i] == variant)
             return false;
     if (a->variant_count == CACHE_SPECS + 1)
         return false;
+    a->digests[a->variant_count] = cache_vary_digest(cache_head_names(v.head), fields, a->r->arena);
     a->variants[a->variant_count++] = variant;
     return true;
+}
+
+/* A variant has 48 bits of what the request says: another's can be found by who takes a day for it. */
+static bool
+is_mine(const struct cached *a, const struct cache_view *v)
+{
+    const struct cache_key *digest = cache_head_digest(v->head);
+
+    if (digest == NULL)
+        return true;
+    for (unsigned i = 0; i < a->variant_count; i++)
+        if (a->variants[i] == v->variant)
+            return memcmp(digest, &a->digests[i], sizeof(*digest)) == 0;
+    return false;
 }
 
 /* CACHE_OK with the hold, CACHE_NONE, CACHE_SPEC (there are others, but none for this request), CACHE_BUSY, CACHE_FULL. */
@@ -174,7 +227,7 @@ seek(struct cached *a, struct cache_hold *hold, enum cache_use *use)
     h = v.head;
     if (!cache_verify(worker.cache, *hold) || is_purged(h, false))
         return disown(*hold);
-    if (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED)) {
+    if (!is_mine(a, &v) || (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED))) {
         cache_leave(worker.cache, *hold);
         return CACHE_NONE;
     }
@@ -235,11 +288,9 @@ weigh(struct cached *a, struct cache_hold hold, enum cache_use use)
 static int
 read_rule(struct cached *a)
 {
-    struct str rule;
-    int result = cache_key_rule(a->r, a->conf, &rule);
+    int result = cache_key_rule(a->r, a->conf, &a->plain, &a->rule);
 
-    if (result == CACHE_OK)
-        a->key = cache_key_by_rule(a->r, a->conf, rule);
+    a->key = result == CACHE_OK ? cache_key_by_rule(a->r, a->conf, a->rule) : a->plain;
     return result;
 }
 
@@ -250,7 +301,7 @@ look_up(struct cached *a)
     enum cache_use use;
     int result;
 
-    a->key = cache_key_of(a->r, a->conf);
+    a->plain = cache_key_of(a->r, a->conf);
     if ((result = read_rule(a)) != CACHE_BUSY)
         result = seek(a, &hold, &use);
     if (result == CACHE_OK)
@@ -327,8 +378,9 @@ begin_reading(struct cached *a, const struct cache_view *v)
     const struct cache_head *h = v->head;
     struct cache_hold hold = a->hold;
 
-    if (v->variant != 0 && v->variant != cache_vary_variant(cache_head_names(h), &a->r->request.fields, a->r->arena)) {
+    if (h->names_n > 0)
         add_variant(a, hold);
+    if (!is_mine(a, v)) {
         leave_hold(a);
         a->status.result = RESULT_VARY_MISS;
         return ++a->tries < TRIES ? enter(a) : pass(a, RESULT_NONE, "vary");
@@ -401,6 +453,8 @@ wait(struct cached *a)
         case CACHE_WHOLE:
             return begin_reading(a, &v);
         case CACHE_CONTINUED:
+            if (v.head != NULL)
+                return begin_reading(a, &v);
             if ((result = follow(a)) != HOOK_WAIT)
                 return result;
             break;
@@ -569,7 +623,7 @@ is_for_cache(struct cached *a)
         return false;
     }
     if (r->request.length != 0 || fields_list_has(&r->request.fields, FIELD_UPGRADE, STR("websocket")) ||
-        cache_conditional_is_origins(&r->request.fields)) {
+        cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields)) {
         pass(a, RESULT_BYPASS, r->request.length != 0 ? "content" : NULL);
         return false;
     }
@@ -668,9 +722,10 @@ edit(struct request *r, const void *data)
     struct cache_told nothing = {0};
     int result;
 
-    (void)data;
     if (worker.cache == NULL || r->route == NULL || r->route->proxy == NULL)
         return HOOK_NEXT;
+    if (data == NULL)
+        return cache_purge_changed(r);
     if (a == NULL) {
         if (!cache_purge_asks(r))
             cache_status_tell(r, &nothing);
@@ -763,6 +818,7 @@ const struct module cache_module = {
     .key = {.name = "cache", .type = KEY_SECTION, .def = "", .help = "responses are kept, as RFC 9111 has it",
             .levels = KEY_POLICY, .keys = keys},
     .conf_size = sizeof(struct cache_policy),
+    .site_edit = true,
     .ready = make_ready,
     .hook = {[PHASE_LOOKUP] = lookup, [PHASE_FORWARD] = forward, [PHASE_EDIT] = edit},
     .begin = begin_worker,

@@ -40,12 +40,12 @@ struct cache_key cache_key_of(struct request *r, const struct cache_policy *conf
 
 /*
  * Where the origin said with No-Vary-Search that its queries are alike: the rule for this path, kept beside the
- * responses. CACHE_OK with the rule in the request's arena, CACHE_NONE, CACHE_BUSY.
+ * responses. `plain`: cache_key_of it. CACHE_OK with the rule in the request's arena, CACHE_NONE, CACHE_BUSY.
  */
-int cache_key_rule(struct request *r, const struct cache_policy *conf, struct str *rule);
-/* Keeps it; false: that could not be. */
+int cache_key_rule(struct request *r, const struct cache_policy *conf, const struct cache_key *plain, struct str *rule);
+/* Keeps it, or where it is empty forgets the one that was kept; false: that could not be. */
 bool cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule);
-/* The key of a request with its query read by that rule. */
+/* The key of a request with its query read by that rule, which may be empty. */
 struct cache_key cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str rule);
 
 /*
@@ -59,7 +59,7 @@ uint32_t cache_key_tag(struct request *r, struct str tag);
 
 /* --- cache_head.c --- */
 
-/* The front of what cache_open is given; names, tags and field lines stand behind it, in this order. */
+/* The front of what cache_open is given; names, their digest, tags and field lines stand behind it, in this order. */
 struct cache_head {
     struct cache_terms terms;
     uint64_t since;             /* cache_now() before it was asked for */
@@ -69,6 +69,8 @@ struct cache_head {
 };
 
 struct str cache_head_names(const struct cache_head *h);
+/* What the request had for these names (cache_vary_digest); NULL where there are none. */
+const struct cache_key *cache_head_digest(const struct cache_head *h);
 const uint32_t *cache_head_tags(const struct cache_head *h);
 struct str cache_head_block(const struct cache_head *h);
 
@@ -79,6 +81,7 @@ void cache_head_validators(const struct cache_head *h, struct validators *v);
 struct cache_head_parts {
     struct cache_head head;
     struct str names;
+    struct cache_key digest;
     uint32_t *tags;
     struct str block;
     struct iovec iov[8];
@@ -87,7 +90,8 @@ struct cache_head_parts {
 
 /* False: more tags than can be kept. `left_out`: what the response says but no other client may see. */
 bool cache_head_make(struct cache_head_parts *out, struct request *f, const struct cache_control *said,
-                     const struct cache_terms *terms, struct str names, uint64_t since, struct fields *left_out);
+                     const struct cache_terms *terms, struct str names, const struct cache_key *digest, uint64_t since,
+                     struct fields *left_out);
 
 /* Calls `take` for each tag in Surrogate-Key (split at spaces) and Cache-Tag (at commas); false: it said so. */
 bool cache_head_each_tag(const struct fields *fields, bool (*take)(void *with, struct str tag), void *with);
@@ -117,9 +121,12 @@ struct cached {
     bool background;            /* a stale one is served while it is fetched */
     bool told;                  /* Cache-Status was */
     bool collapsed;
-    struct cache_key key;
+    struct cache_key plain, key;        /* by its target alone, and by the rule */
+    struct str rule;            /* of No-Vary-Search, by which the key was made */
     cache_variant variants[CACHE_SPECS + 1];    /* of each Vary that is known; the last is tried first */
+    struct cache_key digests[CACHE_SPECS + 1];
     unsigned variant_count;
+    struct fields fields;       /* those that Vary is about, where they aren't the client's own; arena NULL: not yet made */
     struct cache_hold seen;     /* in the store, but not good enough without the origin; it may be good if that fails */
     struct cache_hold hold;     /* waited for, or read; from the lease on the lease's */
     struct lease *lease;
@@ -139,6 +146,9 @@ struct cached {
     struct cache_cursor cursor;
     int64_t held_ms;
 };
+
+/* The request's fields that Vary is about. */
+const struct fields *cache_fields(struct cached *a);
 
 /* It waits for a fetch, or reads: it hears of news. */
 void cache_enlist(struct cached *a);

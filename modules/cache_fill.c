@@ -43,7 +43,8 @@ struct fill {
     bool sending;
     bool authorization;
     struct cache_control asked;
-    cache_variant variant;      /* that it was entered for */
+    struct fields fields;       /* that Vary is about */
+    struct str rule;            /* of No-Vary-Search, by which it was entered */
     uint64_t since;
     int64_t asked_ms;
     int64_t busy_ms;            /* since when the store has been busy; 0: it isn't */
@@ -161,9 +162,12 @@ refuse(struct fill *p, const char *why, int64_t ms)
     cache_news();
 }
 
+/* What is about this request alone says nothing of others. */
 static int64_t
 remembered(const struct fill *p)
 {
+    if (p->authorization)
+        return 0;
     return p->f->status >= 500 ? ERROR_REMEMBERED_MS : REMEMBERED_MS;
 }
 
@@ -224,7 +228,7 @@ why_not(struct fill *p, struct cache_control *said, struct cache_terms *terms, s
     return f->open_ended ? "stream" : NULL;
 }
 
-/* No-Vary-Search: it is kept under the query as the rule reads it, so that the next one finds it there. */
+/* No-Vary-Search: it is kept under the query as its own rule reads it, so that the next one finds it there. */
 static bool
 move_by_rule(struct fill *p, cache_variant variant)
 {
@@ -232,7 +236,7 @@ move_by_rule(struct fill *p, cache_variant variant)
     struct cache_key key;
     struct cache_hold hold;
 
-    if (rule.n == 0 || p->f->uri.query.n == 0 || !cache_key_keep_rule(p->f, p->conf, rule))
+    if (str_eq(rule, p->rule) || !cache_key_keep_rule(p->f, p->conf, rule))
         return false;
     key = cache_key_by_rule(p->f, p->conf, rule);
     if (cache_enter(worker.cache, &key, variant, (struct cache_hold){0}, true, (uint64_t)clock_ms(), &hold) !=
@@ -281,6 +285,7 @@ store_head(struct fill *p)
     struct str names;
     const char *why = why_not(p, &said, &terms, &names);
     cache_variant variant;
+    struct cache_key digest;
     int result;
 
     if (why != NULL) {
@@ -288,11 +293,12 @@ store_head(struct fill *p)
         return;
     }
     fields_init(&left_out, f->arena);
-    if (!cache_head_make(&parts, f, &said, &terms, names, p->since, &left_out)) {
+    digest = cache_vary_digest(names, &p->fields, f->arena);
+    if (!cache_head_make(&parts, f, &said, &terms, names, &digest, p->since, &left_out)) {
         refuse(p, "tags", REMEMBERED_MS);
         return;
     }
-    variant = cache_vary_variant(names, &f->request.fields, f->arena);
+    variant = cache_vary_variant(names, &p->fields, f->arena);
     if (p->busy_ms == 0 && move_by_rule(p, variant))
         follow_owner(p);
     result = cache_open(worker.cache, &p->hold, variant, parts.iov, parts.n, body_length(f));
@@ -347,6 +353,7 @@ refresh(struct fill *p)
     struct cache_head_parts parts;
     struct fields left_out;
     struct cache_view v;
+    struct cache_key digest = {0};
     struct str names;
     int result;
 
@@ -360,9 +367,12 @@ refresh(struct fill *p)
     if (p->busy_ms == 0)
         cache_head_update(f, v.head);
     f->status = ((const struct cache_head *)v.head)->terms.status;
+    if (cache_head_digest(v.head) != NULL)
+        digest = *cache_head_digest(v.head);
     fields_init(&left_out, f->arena);
     if (why_not(p, &said, &terms, &names) != NULL ||
-        !cache_head_make(&parts, f, &said, &terms, arena_copy(f->arena, cache_head_names(v.head)), p->since, &left_out)) {
+        !cache_head_make(&parts, f, &said, &terms, arena_copy(f->arena, cache_head_names(v.head)), &digest, p->since,
+                         &left_out)) {
         confirm(p);
         return;
     }
@@ -391,13 +401,12 @@ is_failure(int status)
 static bool
 is_covered(const struct fill *p)
 {
-    struct cache_control nothing = {0};
     struct cache_view v;
 
     if (p->seen.number == 0)
         return false;
     cache_look(worker.cache, p->seen, &v);
-    return cache_fresh_covers(&((const struct cache_head *)v.head)->terms, &nothing, clock_wall_ms());
+    return cache_fresh_covers(&((const struct cache_head *)v.head)->terms, &p->asked, clock_wall_ms());
 }
 
 static void
@@ -708,6 +717,12 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
         .f = f, .conf = a->conf, .hold = hold, .asked = a->asked, .authorization = a->authorization,
         .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .timer = {.fire = look_again},
     };
+    p->fields = f->request.fields;
+    if (cache_fields(a) != &a->r->request.fields) {
+        fields_init(&p->fields, f->arena);
+        copy_fields(&p->fields, cache_fields(a), f->arena);
+    }
+    p->rule = arena_copy(f->arena, a->rule);
     p->asked.private_names = p->asked.no_cache_names = (struct str_list){0};
     if (a->seen.number != 0) {
         cache_again(worker.cache, a->seen);

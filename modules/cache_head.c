@@ -15,13 +15,19 @@ _Static_assert(sizeof(struct cache_head) == 48, "each byte is paid for by each o
 static size_t
 tags_at(const struct cache_head *h)
 {
-    return sizeof(*h) + ((h->names_n + 3u) & ~3u);
+    return sizeof(*h) + ((h->names_n + 7u) & ~7u) + (h->names_n > 0 ? sizeof(struct cache_key) : 0);
 }
 
 struct str
 cache_head_names(const struct cache_head *h)
 {
     return (struct str){(const char *)(h + 1), h->names_n};
+}
+
+const struct cache_key *
+cache_head_digest(const struct cache_head *h)
+{
+    return h->names_n > 0 ? (const struct cache_key *)(const void *)((const char *)h + tags_at(h)) - 1 : NULL;
 }
 
 const uint32_t *
@@ -194,11 +200,13 @@ piece(struct cache_head_parts *out, const void *p, size_t n)
 
 bool
 cache_head_make(struct cache_head_parts *out, struct request *f, const struct cache_control *said,
-                const struct cache_terms *terms, struct str names, uint64_t since, struct fields *left_out)
+                const struct cache_terms *terms, struct str names, const struct cache_key *digest, uint64_t since,
+                struct fields *left_out)
 {
     struct tags tags = {f, out};
 
-    *out = (struct cache_head_parts){.head = {.terms = *terms, .since = since}, .names = names};
+    *out = (struct cache_head_parts){.head = {.terms = *terms, .since = since}, .names = names,
+                                     .digest = *digest};
     if (!cache_head_each_tag(&f->response.fields, take_tag, &tags))
         return false;
     fix_date(f);
@@ -207,7 +215,10 @@ cache_head_make(struct cache_head_parts *out, struct request *f, const struct ca
     out->head.block_n = (uint32_t)out->block.n;
     piece(out, &out->head, sizeof(out->head));
     piece(out, names.p, names.n);
-    piece(out, "\0\0\0", tags_at(&out->head) - sizeof(out->head) - names.n);
+    if (names.n > 0) {
+        piece(out, "\0\0\0\0\0\0\0", -names.n & 7u);
+        piece(out, &out->digest, sizeof(out->digest));
+    }
     piece(out, out->tags, out->head.tags * sizeof(uint32_t));
     piece(out, out->block.p, out->block.n);
     return true;

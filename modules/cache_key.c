@@ -23,12 +23,12 @@ port_text(struct request *r)
     return arena_printf(r->arena, "%d", port);
 }
 
-/* `kind` keeps keys of different kinds apart. */
+/* A rule is part of it: what is alike by one isn't by another. */
 static struct cache_key
-make(struct request *r, struct str kind, struct str text)
+make(struct request *r, struct str text, struct str rule)
 {
     struct str parts[] = {
-        kind, text, port_text(r), r->site->name, r->route->name, r->route->proxy->name,
+        STR("response"), text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
     };
 
     return sha_key(parts, sizeof(parts) / sizeof(parts[0]));
@@ -47,7 +47,7 @@ cache_key_of(struct request *r, const struct cache_policy *conf)
 
     trace(r, conf->line, "cache: the key is `%.*s`, and port %.*s, this route and its upstream", STR_ARG(text),
           STR_ARG(port_text(r)));
-    return make(r, STR("response"), text);
+    return make(r, text, STR_NONE);
 }
 
 struct cache_key
@@ -56,37 +56,43 @@ cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str
     struct str query = r->uri.query;
     struct cache_key key;
 
-    r->uri.query = no_vary_search_query(rule, query, r->arena);
-    key = make(r, STR("response"), key_text(r, conf));
+    if (rule.n > 0)
+        r->uri.query = no_vary_search_query(rule, query, r->arena);
+    key = make(r, key_text(r, conf), rule);
     r->uri.query = query;
     return key;
 }
 
 /* --- rules --- */
 
+/* Beside the response to the URL without its query, whose key a request without one has anyway. */
 static struct cache_key
-rule_key(struct request *r, const struct cache_policy *conf)
+rule_key(struct request *r, const struct cache_policy *conf, const struct cache_key *plain)
 {
     struct str query = r->uri.query;
     struct cache_key key;
 
-    r->uri.query = STR_NONE;
-    key = make(r, STR("rule"), key_text(r, conf));
-    r->uri.query = query;
+    if (query.n == 0 && plain != NULL) {
+        key = *plain;
+    } else {
+        r->uri.query = STR_NONE;
+        key = cache_key_by_rule(r, conf, STR_NONE);
+        r->uri.query = query;
+    }
+    key.word[1] = ~key.word[1];
     return key;
 }
 
 int
-cache_key_rule(struct request *r, const struct cache_policy *conf, struct str *rule)
+cache_key_rule(struct request *r, const struct cache_policy *conf, const struct cache_key *plain, struct str *rule)
 {
     struct cache_lookup l = {.n = 1};
     struct cache_hold hold;
     struct cache_view v;
     int result;
 
-    if (r->uri.query.n == 0)
-        return CACHE_NONE;
-    l.key = rule_key(r, conf);
+    *rule = STR_NONE;
+    l.key = rule_key(r, conf, plain);
     if (cache_tag_purged(worker.cache, cache_tag(worker.cache, &l.key), true) == 0)
         return CACHE_NONE;
     if ((result = cache_find(worker.cache, &l, &hold)) != CACHE_OK)
@@ -100,11 +106,13 @@ cache_key_rule(struct request *r, const struct cache_policy *conf, struct str *r
 bool
 cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule)
 {
-    struct cache_key key = rule_key(r, conf);
+    struct cache_key key = rule_key(r, conf, NULL);
     struct iovec iov = {(void *)(uintptr_t)rule.p, rule.n};
     struct cache_hold hold;
     bool kept;
 
+    if (rule.n == 0)
+        return cache_purge(worker.cache, &key, false) == CACHE_OK;
     if (cache_enter(worker.cache, &key, 0, (struct cache_hold){0}, true, (uint64_t)clock_ms(), &hold) != CACHE_BEGUN)
         return false;
     kept = cache_open(worker.cache, &hold, 0, &iov, 1, 0) == CACHE_OK && cache_finish(worker.cache, hold) == CACHE_OK;
@@ -158,8 +166,8 @@ add_of_route(struct keys *keys, struct request *r, const struct cache_policy *co
     if (captures.regex != NULL)
         regex_match_within(&r->regex, captures.regex, r->uri.canonical, &captures);
     r->captures = &captures;
-    add(keys, r, make(r, STR("response"), key_text(r, conf)));
-    if ((result = cache_key_rule(r, conf, &rule)) == CACHE_OK)
+    add(keys, r, cache_key_by_rule(r, conf, STR_NONE));
+    if ((result = cache_key_rule(r, conf, &keys->v[keys->n - 1], &rule)) == CACHE_OK)
         add(keys, r, cache_key_by_rule(r, conf, rule));
     r->captures = before;
     return result == CACHE_BUSY ? CACHE_BUSY : CACHE_OK;

@@ -65,12 +65,13 @@ drop_lease(struct cached *a)
 
 /* --- the head --- */
 
+/* RFC 9111 5.1: on what wasn't made for this request. */
 static void
-add_age(struct request *r, const struct cache_terms *t, bool asked_now)
+add_age(struct request *r, const struct cache_terms *t, enum cache_result how)
 {
     int64_t age = cache_fresh_age(t, clock_wall_ms());
 
-    if (age > 0 || !asked_now)
+    if (age > 0 || how == RESULT_HIT || how == RESULT_STALE || how == RESULT_REVALIDATED || how == RESULT_COLLAPSED)
         fields_add(&r->response.fields, STR("Age"), arena_printf(r->arena, "%lld", (long long)age));
 }
 
@@ -199,7 +200,7 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     add_left_out(a);
     choose_part(a, h, &v);
     if (r->status != 416)
-        add_age(r, &h->terms, a->fill != NULL);
+        add_age(r, &h->terms, result);
     a->status.result = result;
     a->status.ttl_known = true;
     a->status.ttl = (int64_t)h->terms.lifetime - cache_fresh_age(&h->terms, clock_wall_ms());
@@ -271,7 +272,7 @@ at_end(struct cached *a, struct range *part)
     struct cache_view v;
 
     cache_look(worker.cache, a->hold, &v);
-    if (v.ready > a->at)
+    if (v.ready > a->at && v.base <= a->at)
         return true;            /* they came meanwhile */
     switch (v.state) {
     case CACHE_CONTINUED:

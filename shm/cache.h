@@ -109,8 +109,8 @@ struct cache_lookup {
 };
 
 /*
- * CACHE_OK: *hold is the newest object of that key whose variant is one of them. CACHE_SPEC: there is none, but one with a
- * Vary whose spec is not among them: *hold is that one; the caller reads its names, adds the variant and asks again.
+ * CACHE_OK: *hold is the newest object of that key whose variant is one of them. CACHE_SPEC: a newer one, or the only one,
+ * has a Vary whose spec is not among them: *hold is that one; the caller reads its names, adds the variant and asks again.
  * CACHE_NONE, CACHE_FULL (it is there, but cannot be held), CACHE_BUSY: no hold.
  */
 int cache_find(struct cache *c, const struct cache_lookup *l, struct cache_hold *hold);

@@ -30,7 +30,7 @@ is_asked_for(const struct cache_lookup *l, cache_variant variant, bool *spec)
     return false;
 }
 
-/* *other: the newest with a Vary that was not asked for. */
+/* The newest that is asked for; 0 with *other: one with a Vary that was not asked for is newer, or all there is. */
 static cache_address
 search(struct cache *c, unsigned shard, const struct cache_lookup *l, cache_address *other)
 {
@@ -45,8 +45,10 @@ search(struct cache *c, unsigned shard, const struct cache_lookup *l, cache_addr
             continue;
         if (is_asked_for(l, r->variant, &spec))
             return a;
-        if (!spec && *other == 0)
+        if (!spec) {
             *other = a;
+            return 0;
+        }
     }
     return 0;
 }
@@ -94,7 +96,7 @@ find(struct cache *c, const struct cache_lookup *l, const struct cache_locked *a
     cache_address small, large = 0;
     int answer = look_into(c, at->small, l, hold, &small);
 
-    if (answer == CACHE_NONE && at->large != CACHE_NO_SHARD)
+    if (answer == CACHE_NONE && small == 0 && at->large != CACHE_NO_SHARD)
         answer = look_into(c, at->large, l, hold, &large);
     if (answer != CACHE_NONE || (small == 0 && large == 0))
         return answer;

@@ -209,7 +209,7 @@ MISSES = [
          asked=None, status=(200, 206), also=lambda r, k: assert_equal(r.text, "234" if r.status == 206 else TEN)),
          either(body=TEN)),
     case("9111 3.3: an origin that sends 206 though it was not asked to", miss(says(MAX, "Content-Range: bytes 2-4/10",
-         status=206, body="234"), "Range: bytes=2-4", status=206, body="234"), miss(WHOLE, body=TEN), hit(body=TEN)),
+         status=206, body="234"), "Range: bytes=2-4", status=206, body="234"), miss(WHOLE, body=TEN), either(body=TEN)),
     case("9111 3.3: large content, a range at its end on a miss", miss(says(MAX, body=LONG), "Range: bytes=49990-",
          sees=FIRST,
          status=206, body=LONG[49990:]), hit(body=LONG)),

@@ -18,10 +18,20 @@ is_hop(enum field_id id)
     return hop_fields >> id & 1;
 }
 
-/* Members of Connection that name no field, or one that can't be taken away: weir acts on it itself. */
+/*
+ * Members of Connection that name no field, or one that can't be taken away: weir acts on it itself, or it is for all
+ * recipients (RFC 9110 7.6.1) and tells what may be stored.
+ */
 static bool
 is_kept(struct str member)
 {
+    static const struct str meant_for_all[] = {
+        {"cache-control", 13}, {"cdn-cache-control", 17}, {"weir-cache-control", 18}, {"vary", 4}, {"expires", 7},
+    };
+
+    for (size_t i = 0; i < sizeof(meant_for_all) / sizeof(meant_for_all[0]); i++)
+        if (str_ieq(member, meant_for_all[i]))
+            return true;
     return str_ieq(member, STR("close")) || str_ieq(member, STR("keep-alive")) ||
            str_ieq(member, STR("upgrade")) || str_ieq(member, STR("host")) || str_ieq(member, STR("expect"));
 }
@@ -108,6 +118,15 @@ is_fixed(const struct fields *sent, const struct field *f)
 {
     for (size_t i = 0; i < sent->n; i++)
         if (sent->v[i].fixed && field_reads_as(sent->v[i].name, f->name))
+            return true;
+    return false;
+}
+
+bool
+hop_names(const struct fields *f)
+{
+    for (size_t i = 0; i < f->n && (f->seen >> FIELD_CONNECTION & 1); i++)
+        if (!f->v[i].gone && !is_hop(f->v[i].id) && !is_kept(f->v[i].name) && is_named(f, f->v[i].name))
             return true;
     return false;
 }

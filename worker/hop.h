@@ -13,6 +13,9 @@ void hop_forward(struct request *r);
 /* Source: takes out of a response's fields what does not go on to the client. */
 void hop_response(struct fields *f);
 
+/* Whether Connection names a field of the message that is none of one connection: it is taken away on the way. */
+bool hop_names(const struct fields *f);
+
 /*
  * Whether a trailer field of the message may be relayed (RFC 9110 6.5.1, 7.6.1): not what frames, routes
  * or authenticates, nor what the message's Connection names.
