@@ -232,6 +232,35 @@ def test_memory_that_comes_and_goes():
     assert space(d) == had and asked() == 0
 
 
+def segment(pid):
+    """Where the master has the cache's memory open."""
+    for n in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{n}"
+        try:
+            with open(path, "rb") as f:
+                if os.readlink(path).startswith("/memfd:") and f.read(8) == b"weircach":
+                    return path
+        except OSError:
+            pass
+    raise AssertionError("there is no such segment")
+
+
+def test_a_cache_of_another_version():
+    origin = Origin(CACHED)
+    d = Daemon(text(origin, "{size: 2m}"), workers=2)
+    assert d.get("/", "Connection: close").body == b"hello"
+    d.wait_stats(lambda s: s.get("weir_cache_objects") == 1)
+    with open(segment(d.pid), "r+b", buffering=0) as f:
+        f.seek(8)
+        f.write(bytes([0x77]))
+    d.upgrade()
+    d.wait_log("cache_memory: the last master's cache was of another version or for fewer workers: it starts empty")
+    d.wait_stats(lambda s: s["weir_generation"] == 2 and s["weir_cache_objects"] == 0)
+    assert d.get("/", "Connection: close").body == b"hello" and len(origin.requests) == 2
+    d.reload()
+    assert d.errors().count("starts empty") == 1
+
+
 def test_more_workers_than_it_has_rows_for():
     origin = Origin()
     d = Daemon(text(origin, "{size: 2m}"), workers=1)
