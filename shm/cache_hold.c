@@ -186,9 +186,10 @@ cache_hold_state(struct cache *c, struct cache_hold hold, enum cache_state state
 /* Free, listed, departed */
 
 /* What it goes on in loses its protection; first it goes on there no more, see above. */
-static void
-part(struct cache *c, struct cache_kept *h)
+void
+cache_hold_part(struct cache *c, struct cache_hold hold)
 {
+    struct cache_kept *h = cache_hold_at(c, hold);
     struct cache_hold next = cache_hold_unpack(h->next);
 
     __atomic_store_n(&h->next, 0, __ATOMIC_SEQ_CST);
@@ -216,7 +217,7 @@ cache_hold_free(struct cache *c, struct cache_hold hold)
     struct cache_shard *s = cache_shard(c, hold.shard);
     cache_address record = h->record;
 
-    part(c, h);
+    cache_hold_part(c, hold);
     give_extra(c, hold.shard, h);
     __atomic_store_n(&h->record, 0, __ATOMIC_RELAXED);
     if (record != 0 && h->place == PLACE_OBJECT)

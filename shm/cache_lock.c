@@ -101,16 +101,20 @@ cache_unlock(struct cache *c, unsigned shard)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Those that nobody holds let go of what they go on in: that may be in another quarantine, which waits for this one. */
 static bool
 is_anything_kept(struct cache *c, unsigned shard, const struct cache_shard *s)
 {
-    uint32_t n;
+    struct cache_hold hold = {shard, 1};
+    bool any = false;
 
-    for (n = 1; n < s->fresh; n++) {
-        if (cache_hold_is_kept(c, (struct cache_hold){shard, n}))
-            return true;
+    for (; hold.number < s->fresh; hold.number++) {
+        if (cache_hold_is_kept(c, hold))
+            any = true;
+        else
+            cache_hold_part(c, hold);
     }
-    return false;
+    return any;
 }
 
 void

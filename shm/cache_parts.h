@@ -267,6 +267,8 @@ void cache_hold_weigh(struct cache *c, struct cache_hold hold);
 uint32_t cache_hold_take(struct cache *c, unsigned shard);
 /* Nobody holds it: what is its own is freed. Not for one in a list. */
 void cache_hold_free(struct cache *c, struct cache_hold hold);
+/* Nobody holds it: it goes on nowhere any more. */
+void cache_hold_part(struct cache *c, struct cache_hold hold);
 /* Whether it has a bit. */
 bool cache_hold_is_kept(struct cache *c, struct cache_hold hold);
 /* Into the list of the departed; a fetch that is listed leaves that list. */

@@ -38,26 +38,40 @@ struct stored_head {
     char fill[160];
 };
 
-static inline unsigned char
-stored_byte(uint64_t seed, uint64_t at)
+/* The eight bytes in which byte `at` of a body lies. */
+static inline uint64_t
+stored_word(uint64_t seed, uint64_t at)
 {
-    return (unsigned char)(stored_mix(seed + at / 8) >> at % 8 * 8);
+    return (seed + at / 8) * UINT64_C(0x9e3779b97f4a7c15) ^ seed << 40;
 }
 
 static inline void
 stored_write(unsigned char *p, size_t n, uint64_t seed, uint64_t at)
 {
-    for (size_t i = 0; i < n; i++, at++)
-        p[i] = stored_byte(seed, at);
+    while (n > 0) {
+        uint64_t word = stored_word(seed, at) >> at % 8 * 8;
+        size_t some = 8 - at % 8 < n ? 8 - (size_t)(at % 8) : n;
+
+        memcpy(p, &word, some);
+        p += some;
+        at += some;
+        n -= some;
+    }
 }
 
-/* Where the first wrong byte is, or n. */
+/* Where the first wrong bytes are, or n. */
 static inline size_t
 stored_wrong(const unsigned char *p, size_t n, uint64_t seed, uint64_t at)
 {
-    for (size_t i = 0; i < n; i++, at++) {
-        if (p[i] != stored_byte(seed, at))
+    size_t i = 0;
+
+    while (i < n) {
+        uint64_t word = stored_word(seed, at + i) >> (at + i) % 8 * 8;
+        size_t some = 8 - (at + i) % 8 < n - i ? 8 - (size_t)((at + i) % 8) : n - i;
+
+        if (memcmp(p + i, &word, some) != 0)
             return i;
+        i += some;
     }
     return n;
 }
