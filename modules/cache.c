@@ -17,6 +17,7 @@
 #include "modules/cache_vary.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
+#include "worker/forwarded.h"
 #include "worker/hop.h"
 #include "worker/pipeline.h"
 #include "worker/source.h"
@@ -341,9 +342,12 @@ stand_in(struct cached *a, int status)
 
 static int enter(struct cached *a);
 
-/* There is another object now, or it was made good: it answers this request, however it was asked for. */
+/*
+ * `good`: there is another object now, or it was made good, and it answers this request, however that was asked for. Else
+ * a fetch came to nothing: what there is, is as good as it was.
+ */
 static int
-take_news(struct cached *a)
+take_news(struct cached *a, bool good)
 {
     struct cache_hold hold;
     enum cache_use use;
@@ -354,6 +358,10 @@ take_news(struct cached *a)
         result = CACHE_BUSY;
     else
         result = seek(a, &hold, &use);
+    if (result == CACHE_OK && !good && use != USE_FRESH && use != USE_STALE) {
+        keep_seen(a, hold, a->status.result);
+        return ++a->tries < TRIES ? enter(a) : pass(a, RESULT_NONE, "tries");
+    }
     if (result == CACHE_OK) {
         enum cache_result how = a->status.result == RESULT_EXPIRED && !a->collapsed ? RESULT_REVALIDATED
                                 : a->collapsed                                     ? RESULT_COLLAPSED
@@ -364,7 +372,7 @@ take_news(struct cached *a)
         return HOOK_ANSWER;
     }
     if (result == CACHE_BUSY && is_patient(a)) {
-        a->step = CACHED_SEEKING;
+        a->step = good ? CACHED_RENEWED : CACHED_SEEKING;
         return HOOK_WAIT;
     }
     leave_seen(a);
@@ -387,6 +395,11 @@ begin_reading(struct cached *a, const struct cache_view *v)
     }
     if (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED))
         return pass(a, RESULT_BYPASS, "authorization");
+    if (a->collapsed && is_purged(h, false)) {
+        cache_drop(worker.cache, hold);
+        leave_hold(a);
+        return ++a->tries < TRIES ? enter(a) : pass(a, RESULT_NONE, "purged");
+    }
     a->hold = (struct cache_hold){0};
     leave_seen(a);
     cache_serve(a, hold, a->collapsed ? RESULT_COLLAPSED : a->status.result);
@@ -463,9 +476,11 @@ wait(struct cached *a)
         case CACHE_FAILED:
             return take_failure(a, v.status);
         case CACHE_REFRESHED:
-            return take_news(a);
+            return take_news(a, true);
         case CACHE_BROKEN:
-            return ++a->tries < TRIES ? take_news(a) : take_failure(a, 502);
+            if (v.head != NULL)
+                return begin_reading(a, &v);
+            return ++a->tries < TRIES ? take_news(a, false) : take_failure(a, 502);
         }
     }
 }
@@ -493,7 +508,7 @@ enter(struct cached *a)
         cache_news();
         return HOOK_WAIT;
     case CACHE_CHANGED:
-        return ++a->tries < TRIES ? take_news(a) : pass(a, RESULT_NONE, "tries");
+        return ++a->tries < TRIES ? take_news(a, false) : pass(a, RESULT_NONE, "tries");
     case CACHE_PASS:
         return pass(a, RESULT_PASSED, NULL);
     case CACHE_BUSY:
@@ -560,7 +575,10 @@ look_again(struct timer *t)
         if (a->r->source == NULL)
             pipeline_resume(a->r);      /* LOOKUP */
         else
-            act(a, take_news(a));
+            act(a, take_news(a, false));
+        break;
+    case CACHED_RENEWED:
+        act(a, take_news(a, true));
         break;
     case CACHED_ENTERING:
         act(a, enter(a));
@@ -683,11 +701,10 @@ shield(struct request *r)
 
         for (size_t j = 0; j < sizeof(prefixes) / sizeof(prefixes[0]) && f->id == FIELD_OTHER; j++)
             if (f->name.n >= prefixes[j].n && field_reads_as((struct str){f->name.p, prefixes[j].n}, prefixes[j]) &&
-                fields_find(&r->request.fields, f->name) != NULL)
+                !f->fixed)
                 f->gone = true;
-        if (f->id == FIELD_X_FORWARDED_HOST && r->host_field.n > 0)
-            f->value = r->host_field;
     }
+    forwarded_alone(r);
 }
 
 static int

@@ -103,6 +103,7 @@ void cache_head_update(struct request *f, const struct cache_head *stored);
 
 enum cached_step {
     CACHED_SEEKING,             /* LOOKUP: what is in the store? */
+    CACHED_RENEWED,             /* and what it finds will do: somebody has just fetched it */
     CACHED_ENTERING,            /* somebody has to fetch it: who? */
     CACHED_WAITING,             /* for a fetch, its own or another's */
     CACHED_SERVING,             /* from the store */

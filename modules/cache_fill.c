@@ -152,6 +152,8 @@ refuse(struct fill *p, const char *why, int64_t ms)
     struct cached *a = p->owner;
 
     timer_stop(&p->timer);
+    if (p->seen.number != 0 && p->f->status < 500)
+        cache_drop(worker.cache, p->seen);      /* there is something else there now */
     cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), (uint64_t)ms);
     if (a == NULL) {
         cut(p);

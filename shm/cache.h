@@ -210,7 +210,7 @@ bool cache_is_shared(struct cache *c, struct cache_hold hold);
 
 /* All variants, and what is being fetched; soft: they are stale from now on. CACHE_OK or CACHE_BUSY. */
 int cache_purge(struct cache *c, const struct cache_key *key, bool soft);
-/* This object alone. */
+/* This object alone, or this fetch: nobody joins it any more, and it is not stored. */
 int cache_drop(struct cache *c, struct cache_hold hold);
 
 /*

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "shm/cache_fill_parts.h"
 #include "shm/cache_parts.h"
 
 static bool
@@ -241,6 +242,16 @@ cache_purge(struct cache *c, const struct cache_key *key, bool soft)
     return CACHE_OK;
 }
 
+/* A fetch that has come to its large shard is joined where it began. */
+static void
+doom_before(struct cache *c, struct cache_hold hold)
+{
+    struct cache_hold at = cache_hold_previous(c, hold);
+
+    for (unsigned i = 0; at.number != 0 && i < CACHE_FILL_HOLDS; at = cache_hold_previous(c, at), i++)
+        __atomic_fetch_or(&cache_hold_at(c, at)->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
+}
+
 int
 cache_drop(struct cache *c, struct cache_hold hold)
 {
@@ -253,6 +264,7 @@ cache_drop(struct cache *c, struct cache_hold hold)
     } else {
         __atomic_fetch_or(&h->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
         cache_hold_depart(c, hold);
+        doom_before(c, hold);
     }
     cache_unlock(c, hold.shard);
     return CACHE_OK;

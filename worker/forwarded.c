@@ -283,6 +283,35 @@ forwarded_add(struct request *r)
     fields_add_id(to, FIELD_X_REQUEST_ID, r->id);
 }
 
+/* What the file sets stays as it is. */
+static void
+replace(struct fields *f, enum field_id id, struct str value)
+{
+    const struct field *there = fields_find_id(f, id);
+
+    if (there != NULL && there->fixed)
+        return;
+    fields_remove_id(f, id);
+    if (value.n > 0)
+        fields_add_id(f, id, value);
+}
+
+void
+forwarded_alone(struct request *r)
+{
+    struct fields *f = &r->forward;
+    char *buf = arena_alloc(r->arena, ADDRESS_MOST), *of_client = arena_alloc(r->arena, ADDRESS_MOST);
+    struct str peer = peer_text(r, buf), client = {of_client, ip_format(&r->client, of_client)};
+
+    if (!r->peer_trusted)
+        return;
+    if (r->client.family != 0 && r->client.family != IP_UNKNOWN && !ip_equal(&r->client, &r->peer))
+        peer = appended(r, client, peer);
+    replace(f, FIELD_X_FORWARDED_FOR, peer);
+    replace(f, FIELD_X_FORWARDED_HOST, r->host_field);
+    replace(f, FIELD_FORWARDED, element(r, peer_text(r, buf), r->host_field));
+}
+
 #define PREFIX "x-forwarded-"
 #define DISGUISED_MOST 32       /* longer than any name with an id */
 

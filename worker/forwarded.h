@@ -17,6 +17,12 @@ void forwarded_trust(struct request *r);
 void forwarded_add(struct request *r);
 
 /*
+ * FETCH, for what others will be answered with: of what r->forward says of the client, Host and scheme only what weir knows
+ * itself, and $client_ip; nothing that a trusted proxy may have passed on unseen.
+ */
+void forwarded_alone(struct request *r);
+
+/*
  * Whether a field of a request is one that weir itself sets, or one whose `_` an origin could read as `-`
  * and so take for one of these, or for another that weir knows (Content_Length): such a field of the
  * client's is not passed on. The other X-Forwarded-* (Port, Prefix, ...) are passed on where they come
