@@ -31,7 +31,9 @@ def result(stats, name):
 
 
 def active(weir, n):
-    """Waits until n requests are in progress."""
+    """Waits until n requests are in progress, by statistics that were gathered after this was asked."""
+    began = time.time() + 0.02
+    wait(lambda: os.path.exists(weir.stats_file) and os.stat(weir.stats_file).st_mtime > began, "new statistics")
     return weir.wait_stats(lambda s: s.get('weir_connections{state="active"}') == n, f"{n} requests in progress")
 
 
