@@ -81,41 +81,47 @@ hold_object(struct cache *c, unsigned shard, cache_address record, struct cache_
 }
 
 static int
-look_into(struct cache *c, unsigned shard, const struct cache_lookup *l, struct cache_hold *hold, cache_address *other)
+look_into(struct cache *c, unsigned shard, const struct cache_lookup *l, struct cache_hold *hold)
 {
-    cache_address a = search(c, shard, l, other);
+    cache_address other, a = search(c, shard, l, &other);
+    int answer;
 
-    if (a == 0)
+    if (a == 0 && other == 0)
         return CACHE_NONE;
-    queue_touch(cache_record_at(c, a));
-    return hold_object(c, shard, a, hold);
+    if (a != 0)
+        queue_touch(cache_record_at(c, a));
+    answer = hold_object(c, shard, a != 0 ? a : other, hold);
+    return answer == CACHE_OK && a == 0 ? CACHE_SPEC : answer;
 }
 
+/* Under the lock of the small shard. The large one's is taken where it has something, of that key or another. */
 static int
-find(struct cache *c, const struct cache_lookup *l, const struct cache_locked *at, struct cache_hold *hold)
+find(struct cache *c, const struct cache_lookup *l, unsigned shard, struct cache_hold *hold)
 {
-    cache_address small, large = 0;
-    int answer = look_into(c, at->small, l, hold, &small);
+    unsigned large = cache_shard_large(c, &l->key);
+    int answer = look_into(c, shard, l, hold);
 
-    if (answer == CACHE_NONE && small == 0 && at->large != CACHE_NO_SHARD)
-        answer = look_into(c, at->large, l, hold, &large);
-    if (answer != CACHE_NONE || (small == 0 && large == 0))
+    if (answer != CACHE_NONE || large == CACHE_NO_SHARD ||
+        __atomic_load_n(cache_index_bucket(c, large, &l->key), __ATOMIC_RELAXED) == 0)
         return answer;
-    answer = small != 0 ? hold_object(c, at->small, small, hold) : hold_object(c, at->large, large, hold);
-    return answer == CACHE_OK ? CACHE_SPEC : answer;
+    if (!cache_lock(c, large))
+        return CACHE_BUSY;
+    answer = look_into(c, large, l, hold);
+    cache_unlock(c, large);
+    return answer;
 }
 
 int
 cache_find(struct cache *c, const struct cache_lookup *l, struct cache_hold *hold)
 {
-    struct cache_locked at;
+    unsigned shard = cache_shard_small(c, &l->key);
     int answer;
 
     *hold = (struct cache_hold){0, 0};
-    if (!cache_lock_key(c, &l->key, false, &at))
+    if (!cache_lock(c, shard))
         return CACHE_BUSY;
-    answer = find(c, l, &at, hold);
-    cache_unlock_key(c, &at);
+    answer = find(c, l, shard, hold);
+    cache_unlock(c, shard);
     return answer;
 }
 

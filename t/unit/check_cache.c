@@ -725,10 +725,10 @@ START_TEST(little_is_lost)
         uint64_t n;
         unsigned percent;       /* of the segment that objects fill */
     } cases[] = {
-        {256 * MIB, 16 * MIB, 1024, 400000, 85},
-        {256 * MIB, 16 * MIB, MIB, 600, 85},
+        {256 * MIB, 16 * MIB, 1024, 250000, 85},
+        {256 * MIB, 16 * MIB, MIB, 400, 85},
         {64 * MIB, 4 * MIB, 1024, 100000, 85},
-        {256 * MIB, 16 * MIB, 500, 600000, 75},
+        {256 * MIB, 16 * MIB, 500, 400000, 75},
         {1024 * MIB, 16 * MIB, 500, 1000000, 60},
     };
     unsigned i;
