@@ -168,6 +168,8 @@ may_part(struct cache *c, struct cache_hold hold)
         if (!cache_shard(c, first.shard)->quarantine) {
             cache_hold_end_fetches(c, first.shard);
             cache_hold_sweep(c, first.shard, SWEEP_MOST);
+        } else if (!cache_hold_is_kept(c, first)) {
+            cache_hold_part(c, first);
         }
         cache_unlock(c, first.shard);
         first = oldest(c, hold, &n);

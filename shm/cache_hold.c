@@ -75,6 +75,8 @@ cache_hold_weigh(struct cache *c, struct cache_hold hold)
     const struct cache_kept *h = cache_hold_at(c, hold);
     uint64_t size = __atomic_load_n(&h->room, __ATOMIC_RELAXED) / UNIT + 1;
 
+    if (cache_hold_use(c, hold)->count == 0)
+        return;
     weigh(c, hold.shard, cache_hold_use(c, hold), size < UINT32_MAX ? size : UINT32_MAX);
 }
 

@@ -144,10 +144,10 @@ cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms)
     const struct cache_shard *s = cache_shard(c, hold.shard);
     uint64_t since = __atomic_load_n(&s->quarantine_ms, __ATOMIC_RELAXED);
 
-    if (__atomic_load_n(&s->quarantine, __ATOMIC_SEQ_CST))
-        return held_ms > QUARANTINE_MS && c->now_ms > since + QUARANTINE_MS;
     if ((__atomic_load_n(&h->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS) && held_ms > DELAY_MS)
         return true;
+    if (__atomic_load_n(&s->quarantine, __ATOMIC_SEQ_CST))
+        return held_ms > QUARANTINE_MS && c->now_ms > since + QUARANTINE_MS;
     cache_hold_weigh(c, hold);
     return is_too_much(c, hold, held_ms);
 }

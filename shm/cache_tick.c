@@ -33,6 +33,30 @@ end_yield(struct cache_shard *s)
     s->walk = s->walk_queue = 0;
 }
 
+/*
+ * A region that a shard gave back is nobody's, and the next who asks would have it: the shard of the other class that has
+ * the least is let ask first.
+ */
+static void
+hand_over(struct cache *c, unsigned from)
+{
+    const struct cache_class *k = &c->at.class[!cache_class_of(c, from)];
+    unsigned shard, to = k->first;
+    struct space_view v;
+
+    for (shard = k->first; shard < k->first + k->shards; shard++) {
+        if (__atomic_load_n(&cache_shard(c, shard)->total, __ATOMIC_RELAXED) <
+            __atomic_load_n(&cache_shard(c, to)->total, __ATOMIC_RELAXED))
+            to = shard;
+    }
+    if (k->shards == 0 || !cache_lock(c, to))
+        return;
+    v = cache_view(c, to);
+    if (!cache_shard(c, to)->quarantine)
+        space_claim(&v);
+    cache_unlock(c, to);
+}
+
 static void
 clear(struct cache *c, unsigned shard)
 {
@@ -42,6 +66,7 @@ clear(struct cache *c, unsigned shard)
     cache_room_clear(c, shard, CLEAR_STEPS);
     if (space_yielded(&v)) {
         end_yield(s);
+        hand_over(c, shard);
     } else if (c->now_ms > s->yield_ms + YIELD_MS) {
         space_yield_end(&v);
         end_yield(s);

@@ -780,7 +780,7 @@ END_TEST
 
 START_TEST(space_goes_where_it_is_wanted)
 {
-    uint64_t i, now = 1000000, before;
+    uint64_t i, j, n = 200000, now = 1000000, before;
 
     make(64 * MIB, 2 * MIB);
     for (i = 0; i < 60000; i++)
@@ -791,13 +791,15 @@ START_TEST(space_goes_where_it_is_wanted)
     for (i = 100000; i < 100200; i++, now += 1000) {
         int answer = stored_put(a, i, 0, 0, 2000000, true);
 
-        ck_assert(answer == CACHE_OK);
+        ck_assert_int_eq(answer, CACHE_OK);
+        for (j = 0; j < 100; j++, n++)          /* who gave back wants it again */
+            ck_assert_int_eq(stored_put(b, n, 0, 0, 1000, true), CACHE_OK);
         cache_tick(a, now);
     }
     ck_assert_uint_gt(cache_shard(a, a->at.class[1].first)->total, before + 8 * MIB);
     purge_all(60000);
-    while (i-- > 100000)
-        purge(i);
+    while (n-- > 100000)
+        purge(n);
     end();
 }
 END_TEST
