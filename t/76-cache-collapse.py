@@ -67,9 +67,10 @@ def gate_opens(weir, origin, members):
 
 
 def five_hundred(chunked):
-    began, over = [], 2.0
+    began, over, there = [], 2.0, threading.Event()
 
     def slowly(peer, _):
+        assert there.wait(DEADLINE)
         start = time.monotonic()
         began.append(start)
         peer.send(head(chunked))
@@ -79,10 +80,12 @@ def five_hundred(chunked):
 
     origin = Origin(slowly)
     weir = cached(origin)
-    clients = crowd(weir, 500, "/", BODY).ended().members
+    clients = crowd(weir, 500, "/", BODY)
+    active(weir, 500)
+    there.set()
+    clients = clients.ended().members
     assert all(c.right() for c in clients), [(c.raw, c.got, c.wrong) for c in clients if not c.right()][:3]
     assert len(origin.requests) == 1, len(origin.requests)
-    # those that came once it had begun have their own beginning
     waits = sorted(c.first - began[0] for c in clients)
     ends = [c.end - began[0] for c in clients]
     print(f"# {'chunked' if chunked else 'length'}: first bytes {waits[0] * 1000:.0f} to {waits[-1] * 1000:.0f} ms"
@@ -103,23 +106,27 @@ def test_500_clients_one_fetch_of_unknown_length():
     five_hundred(True)
 
 
-def test_they_join_before_there_is_a_head():
-    """The first bytes of all of them come together with the origin's."""
-    let = threading.Event()
+def test_they_join_at_any_time():
+    """Each gets at once what there is, and then goes along with the others."""
+    step = threading.Semaphore(0)
 
-    def late(peer, _):
-        assert let.wait(DEADLINE)
-        peer.send(head(), BODY[:STEP])
-        return BODY[STEP:]
+    def stepwise(peer, _):
+        peer.send(head())
+        for i in range(0, len(BODY), len(BODY) // 8):
+            assert step.acquire(timeout=DEADLINE)
+            peer.send(BODY[i:i + len(BODY) // 8])
 
-    origin = Origin(late)
+    origin = Origin(stepwise)
     weir = cached(origin)
-    clients = crowd(weir, 100, "/", BODY)
-    active(weir, 100)
-    let.set()
-    clients.ended()
-    assert all(m.right() for m in clients.members) and len(origin.requests) == 1
-    weir.wait_stats(lambda s: result(s, "miss") == 1 and result(s, "collapsed") == 99)
+    clients = []
+    for i in range(1, 8):
+        clients.append(crowd(weir, 10, "/", BODY))
+        step.release()
+        for c in clients:
+            c.wait(lambda m, i=i: m.got == i * len(BODY) // 8, "what there is so far")
+    step.release()
+    assert all(m.right() for c in clients for m in c.ended().members) and len(origin.requests) == 1
+    weir.wait_stats(lambda s: result(s, "miss") == 1 and result(s, "collapsed") == 69)
 
 
 def test_a_slow_client_holds_up_nobody():
