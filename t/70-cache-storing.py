@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What may be stored (RFC 9111 3), and what is stored of it."""
 
-from lib.cache import (GONE, ask, case, either, fresh, hit, hold, miss, older, perhaps, says, status_of, stored,
+from lib.cache import (GONE, ask, case, edge, either, fresh, hit, hold, miss, older, perhaps, says, status_of, stored,
                        unused)
 from lib.weir import run
 
@@ -264,6 +264,56 @@ FIELDS = [
 ]
 def test_storing():
     hold(STATUSES, DIRECTIVES, PERSONAL, METHODS, CONTENT, FIELDS)
+
+
+def one_case():
+    """weir, and a case whose answer is stored."""
+    weir, _, cases = edge()
+    k = cases[1] = case("9112 9.3: requests on one connection")
+    k.number, k.says = 1, fresh
+    assert weir.get(k.base()).status == 200
+    return weir, k
+
+
+def test_requests_in_one_go():
+    """RFC 9112 9.3.2: answered in order, whether they come from the store or not; content is no request."""
+    weir, k = one_case()
+    get = f"GET {k.base()}{{}} HTTP/1.1\r\nHost: t\r\n{{}}\r\n{{}}"
+    c = weir.connect().send(get.format("", "", ""), get.format("", f"Content-Length: {len(BODY)}\r\n", BODY),
+                            get.format("", "", ""), get.format("x", "", ""), get.format("", "", ""))
+    bodies = [c.response().body for _ in range(5)]
+    assert bodies == [k.answers[i] for i in (1, 2, 1, 3, 1)], bodies
+    assert [r.target for r in k.requests] == [k.base()] * 2 + [k.base() + "x"] and c.quiet(0.05)
+
+
+def test_content_that_is_announced():
+    """RFC 9110 10.1.1: a client that waits with its content is answered; what it sends then is no request."""
+    weir, k = one_case()
+    c = weir.connect().send(f"GET {k.base()} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\n"
+                            f"Content-Length: {len(BODY)}\r\n\r\n")
+    if c.quiet(0.2):            # it is the origin's to say 100, and this one does not
+        c.send(BODY)
+    r = c.response()
+    assert r.status == 200 and all("evil" not in q.target for q in k.requests), r
+    # only if the connection goes on
+    if "close" not in (r.get("Connection") or ""):
+        assert c.quiet(0.05)
+
+
+def test_content_that_does_not_come():
+    weir, k = one_case()
+    weir.connect().send(f"GET {k.base()} HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nabc").shut().rest()
+    assert weir.get(k.base()).body == k.answers[1]
+
+
+def test_an_upgrade_is_not_answered_from_the_store():
+    """RFC 9110 7.8."""
+    weir, k = one_case()
+    n = len(k.requests)
+    r = weir.get(k.base(), "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    assert r.status == 200 and len(k.requests) == n + 1 and k.requests[-1].get("Upgrade") == "websocket", k.requests
+    assert weir.get(k.base()).body == k.answers[1]
 
 
 if __name__ == "__main__":
