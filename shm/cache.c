@@ -1,9 +1,10 @@
 /*
  * Knows how the cache's segment is laid out for its size, and how it comes to be; see cache_parts.h.
  *
- * Invariants: where things lie follows from the size, the largest object and the number of rows alone, and is kept outside
- * the segment. Each shard has space for one or two of the largest objects that it takes from the beginning, and keeps it; what
- * is left belongs to whoever asks for it first, until one that has less than eight of them asks (cache_tick.c).
+ * Invariants: where things lie follows from the size, the largest object and the number of rows alone, and is kept
+ * outside the segment. Each shard has space for one or two of the largest objects that it takes from the beginning,
+ * and keeps it; what is left belongs to whoever asks for it first, until one that has less than eight of them asks
+ * (cache_tick.c).
  */
 #include "shm/cache.h"
 

@@ -2,16 +2,18 @@
  * The cache: objects in memory that all processes share. It knows keys (digests), bytes and who reads them;
  * what an object's head says is its users' business. See cache_parts.h for how it lies in memory.
  *
- * The segment is made by the first master, inherited over fork and exec, and outlives workers, reloads and upgrades; with
- * a file also restarts. A worker may be killed at any instruction: nobody hangs, nobody reads a wrong byte, no space is lost.
+ * The segment is made by the first master, inherited over fork and exec, and outlives workers, reloads and upgrades;
+ * with a file also restarts. A worker may be killed at any instruction: nobody hangs, nobody reads a wrong byte, no
+ * space is lost.
  *
- * Locks are tried, never waited for: what needs one may answer CACHE_BUSY, having done nothing; the caller comes again from
- * its event loop (CACHE_AGAIN_MS), after CACHE_PATIENCE_MS without the cache, but for purges, which never give up.
+ * Locks are tried, never waited for: what needs one may answer CACHE_BUSY, having done nothing; the caller comes
+ * again from its event loop (CACHE_AGAIN_MS), after CACHE_PATIENCE_MS without the cache, but for purges, which never
+ * give up.
  *
  * A *hold* is how a process keeps an object (or a fetch that may become one): a row of a type-stable table with a bit
- * for each row of the slots. As long as this row's bit stands, all bytes of the object stay where they are, whatever becomes
- * of it meanwhile. Holds are counted within a process: each cache_find, cache_enter and cache_follow that gives one
- * is paid back by one cache_leave, which takes no lock and cannot fail.
+ * for each row of the slots. As long as this row's bit stands, all bytes of the object stay where they are, whatever
+ * becomes of it meanwhile. Holds are counted within a process: each cache_find, cache_enter and cache_follow that
+ * gives one is paid back by one cache_leave, which takes no lock and cannot fail.
  */
 #ifndef WEIR_CACHE_H
 #define WEIR_CACHE_H
@@ -75,7 +77,8 @@ void cache_detach(struct cache *c);
 struct cache_shape cache_shape(const struct cache *c);
 
 /*
- * The worker of that row is gone: its bits go, its fetches are broken, and whoever waits for these is woken. Takes no lock.
+ * The worker of that row is gone: its bits go, its fetches are broken, and whoever waits for these is woken. Takes no
+ * lock.
  */
 void cache_forget_row(struct cache *c, unsigned row);
 
@@ -109,9 +112,9 @@ struct cache_lookup {
 };
 
 /*
- * CACHE_OK: *hold is the newest object of that key whose variant is one of them. CACHE_SPEC: a newer one, or the only one,
- * has a Vary whose spec is not among them: *hold is that one; the caller reads its names, adds the variant and asks again.
- * CACHE_NONE, CACHE_FULL (it is there, but cannot be held), CACHE_BUSY: no hold.
+ * CACHE_OK: *hold is the newest object of that key whose variant is one of them. CACHE_SPEC: a newer one, or the only
+ * one, has a Vary whose spec is not among them: *hold is that one; the caller reads its names, adds the variant and
+ * asks again. CACHE_NONE, CACHE_FULL (it is there, but cannot be held), CACHE_BUSY: no hold.
  */
 int cache_find(struct cache *c, const struct cache_lookup *l, struct cache_hold *hold);
 
@@ -136,9 +139,9 @@ struct cache_view {
     bool soft;                  /* purged softly: stale from then on */
     const void *head;           /* as given to cache_open; 8-aligned; NULL before STREAMING */
     size_t head_n;
-    cache_variant variant;      /* of what is stored, from STREAMING on: a fetch may have been joined by who gets another */
+    cache_variant variant;      /* of what is stored, from STREAMING on: who joined may have asked for another */
     uint64_t base;              /* of the body: where this hold's bytes begin; 0 but after parts were dropped */
-    uint64_t ready;             /* bytes of the body that can be read, from 0 on (of those before base nothing is left) */
+    uint64_t ready;             /* bytes of the body that can be read, from 0 on (before base nothing is left) */
     uint64_t length;            /* of the body; CACHE_LENGTH_UNKNOWN until it is known */
 };
 
@@ -156,21 +159,27 @@ struct cache_cursor {
 };
 
 /* Pieces of the body from `at` on, at most `most` bytes and what is ready: returns how many. */
-int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uint64_t most, struct iovec *iov, int max);
+int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uint64_t most, struct iovec *iov,
+               int max);
 
 /* The checksum of a whole object of a file, looked at once after a restart: false: it is not what was written, and is
  * gone. True at once where there is no file, or it was looked at. */
 bool cache_verify(struct cache *c, struct cache_hold hold);
 
-/* Once a second for each hold that is kept for a client: true: it has to be left now (quarantine over, too much pinned). */
+/*
+ * Once a second for each hold that is kept for a client: true: it has to be left now. It is of before a reset, and
+ * that was 30 s ago; it keeps the filler of a body that is passed in parts waiting, for 5 s; or too much is held in
+ * its shard (half of it, or so much that there was no room for another), and this row holds the most of it, this one
+ * for more than a second.
+ */
 bool cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms);
 
 /* --- fetching --- */
 
 /*
- * Of all that want it at once one fetches. `seen`: the object that cache_find gave and that is not good enough, or a hold
- * of number 0. CACHE_JOINED and CACHE_BEGUN give *hold. CACHE_CHANGED: there is another object now. CACHE_PASS and
- * CACHE_FULL: do without. `alone`: nobody may join until there is a head, and this joins nobody.
+ * Of all that want it at once one fetches. `seen`: the object that cache_find gave and that is not good enough, or a
+ * hold of number 0. CACHE_JOINED and CACHE_BEGUN give *hold. CACHE_CHANGED: there is another object now. CACHE_PASS
+ * and CACHE_FULL: do without. `alone`: nobody may join until there is a head, and this joins nobody.
  */
 int cache_enter(struct cache *c, const struct cache_key *key, cache_variant variant, struct cache_hold seen, bool alone,
                 uint64_t now_ms, struct cache_hold *hold);
@@ -183,8 +192,8 @@ int cache_open(struct cache *c, struct cache_hold *hold, cache_variant variant, 
                uint64_t length);
 
 /*
- * Filler: room for the body's next bytes, at least one, at most what is said to come. *hold may become another (it goes on
- * elsewhere). CACHE_BUSY: no room at this moment. CACHE_FULL: there will be none: cache_break.
+ * Filler: room for the body's next bytes, at least one, at most what is said to come. *hold may become another (it
+ * goes on elsewhere). CACHE_BUSY: no room at this moment. CACHE_FULL: there will be none: cache_break.
  */
 int cache_room(struct cache *c, struct cache_hold *hold, size_t wanted, struct iovec *room);
 /* So many bytes were written there: they can be read from now on. Wakes whoever waits, but for this process: returns
@@ -193,9 +202,11 @@ bool cache_wrote(struct cache *c, struct cache_hold hold, size_t n);
 
 /*
  * Filler, the ends, each with the hold still to be left. finish: the body is whole, and can be found from now on
- * (CACHE_BUSY: come again). refuse: not storable; remembered for `ms` (0: not at all). fail: no answer, with that status.
- * break: no more will come. refresh: what `seen` is has a new head (a 304), its body and variant stay.
- * All but finish and refresh take no lock of others' and are done when they return; those that wait are woken.
+ * (CACHE_BUSY: come again). refuse: not storable; remembered for `ms` (0: not at all). fail: no answer, with that
+ * status. break: no more will come. refresh: what `seen` is has a new head (a 304), its body and variant stay. All
+ * but finish and refresh take no lock of others' and are done when they return; those that wait are woken. refresh
+ * may answer CACHE_NONE (`seen` can't be found any more), CACHE_FULL or CACHE_LARGE: the fetch goes on then, with
+ * another end.
  */
 int cache_finish(struct cache *c, struct cache_hold hold);
 void cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms);

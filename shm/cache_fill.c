@@ -1,10 +1,10 @@
 /*
  * Knows a fetch from its head to its end: what the filler says, and who is told.
  *
- * Invariants: a hold's record, head and bytes are written before what tells of them (state, ready) is; those that have a
- * bit are woken after that, and whoever sets his bit looks only then. The filler takes its name off a hold last of all,
- * so that a kill in between leaves one that cache_forget_row wakes everybody for. While the fetch goes on in another hold
- * than the one in which it is met, the filler keeps both.
+ * Invariants: a hold's record, head and bytes are written before what tells of them (state, ready) is; those that
+ * have a bit are woken after that, and whoever sets his bit looks only then. The filler takes its name off a hold
+ * last of all, so that a kill in between leaves one that cache_forget_row wakes everybody for. While the fetch goes
+ * on in another hold than the one in which it is met, the filler keeps both.
  */
 #include <stdlib.h>
 

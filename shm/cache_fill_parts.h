@@ -1,6 +1,6 @@
 /*
- * What cache_fill.c, which knows a fetch's beginning and end, and cache_grow.c, which knows where its body goes, share. The
- * filler's process alone runs it.
+ * What cache_fill.c, which knows a fetch's beginning and end, and cache_grow.c, which knows where its body goes,
+ * share. The filler's process alone runs it.
  */
 #ifndef WEIR_CACHE_FILL_PARTS_H
 #define WEIR_CACHE_FILL_PARTS_H

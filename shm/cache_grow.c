@@ -1,8 +1,9 @@
 /*
  * Knows where the next bytes of a body go. As long as it may be stored: into its record, which grows; into one among
- * the large objects when it has become too large for the small ones. After that (larger than any object may be, no room, or
- * its shard was reset) the fetch goes on in parts: a hold and a record each, with what was before left behind, which is
- * freed when its last reader has gone on. So a body of any length passes, and the filler waits for the slowest.
+ * the large objects when it has become too large for the small ones. After that (larger than any object may be, no
+ * room, or its shard was reset) the fetch goes on in parts: a hold and a record each, with what was before left
+ * behind, which is freed when its last reader has gone on. So a body of any length passes, and the filler waits for
+ * the slowest.
  *
  * Invariants: all holds of one fetch but the last are CONTINUED, each protects the next (cache_hold.c), and at most
  * CACHE_FILL_HOLDS of them are alive.

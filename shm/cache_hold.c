@@ -1,11 +1,11 @@
 /*
  * Knows holds: who keeps what, what of it departs, and when it is free.
  *
- * Invariants: whoever has a bit in a hold finds the hold, its record and its bytes unchanged but for what its filler adds.
- * Bits are set under the lock; or by cache_follow, from a hold that the same row has a bit in. The one it goes to has bit 0
- * for as long as the one it comes from is not free, and that one is free only when it has no bit, its own bit 0
- * included: so a hold without bits can get none without the lock. One that was killed between may leave a bit 0 that
- * nobody clears: it counts for nothing where the filler has ended, and what should go on there does not.
+ * Invariants: whoever has a bit in a hold finds the hold, its record and its bytes unchanged but for what its filler
+ * adds. Bits are set under the lock; or by cache_follow, from a hold that the same row has a bit in. The one it goes
+ * to has bit 0 for as long as the one it comes from is not free, and that one is free only when it has no bit, its
+ * own bit 0 included: so a hold without bits can get none without the lock. One that was killed between may leave a
+ * bit 0 that nobody clears: it counts for nothing where the filler has ended, and what should go on there does not.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +158,7 @@ cache_hold_is_kept(struct cache *c, struct cache_hold hold)
 
 /* Waking */
 
-/* A full fence stands between what was stored before, and the bits: who sets his and then looks is woken, or sees it. */
+/* A full fence stands between what was stored before and the bits: who sets his and then looks is woken, or sees it. */
 void
 cache_hold_wake(struct cache *c, struct cache_hold hold)
 {

@@ -1,8 +1,8 @@
 /*
  * Knows what can be found: chains of records by key, the newest first, the order in which they go, and their counts.
  *
- * Invariants, under the lock: a record in a chain is in a queue; one that leaves both is freed, or left to its hold, which
- * departs. A record whose body is another's keeps that one, which is in no chain and no queue.
+ * Invariants, under the lock: a record in a chain is in a queue; one that leaves both is freed, or left to its hold,
+ * which departs. A record whose body is another's keeps that one, which is in no chain and no queue.
  */
 #include <stddef.h>
 

@@ -3,8 +3,8 @@
  * epoch is over. Until nobody holds anything of that epoch any more the shard is in quarantine: nothing is found
  * there, nothing is put there, and its space and its holds are left as they are.
  *
- * Invariants: a shard is marked as in quarantine before the first of it is changed, and no more than that is trusted: who
- * dies during a reset, or while a quarantine is ended, leaves the lock to one who does all of it again.
+ * Invariants: a shard is marked as in quarantine before the first of it is changed, and no more than that is trusted:
+ * who dies during a reset, or while a quarantine is ended, leaves the lock to one who does all of it again.
  */
 #include <errno.h>
 #include <string.h>

@@ -3,9 +3,9 @@
  *
  *     head | tags | shards of small objects | shards of large ones | regions
  *
- * A shard is its struct cache_shard, then the cells (bytes held, by row), its struct space, buckets, ghosts and holds. The
- * head of a key's digest names its shard of each class. Objects of one key chain in one bucket of a class, the
- * newest first; fetches of a key chain in one of the shard's few lists of fetches.
+ * A shard is its struct cache_shard, then the cells (bytes held, by row), its struct space, buckets, ghosts and
+ * holds. The head of a key's digest names its shard of each class. Objects of one key chain in one bucket of a class,
+ * the newest first; fetches of a key chain in one of the shard's few lists of fetches.
  *
  * Locks, in this order: the small shard of a key, then the large one. What is put into the index of the large one is
  * put there under both, so under the first an empty bucket of the second is known without its lock.
@@ -50,8 +50,8 @@ enum {
 #define HOLD_DELAYS 16          /* its filler waits for those that still hold it */
 
 /*
- * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. Bit 0, which no row has, stands
- * for the hold that goes on in this one: it is set before that is told of, and cleared when that one is free.
+ * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. Bit 0, which no row has,
+ * stands for the hold that goes on in this one: it is set before that is told of, and cleared when that one is free.
  * A hold without bits is free for whoever has the lock.
  */
 struct cache_kept {
@@ -191,8 +191,9 @@ cache_shard(const struct cache *c, unsigned shard)
 static inline struct space_view
 cache_view(const struct cache *c, unsigned shard)
 {
-    return (struct space_view){c->segment.base, &c->head->pool,
-                               (struct space *)(void *)(cache_shard_base(c, shard) + cache_class(c, shard)->space), shard};
+    unsigned char *space = cache_shard_base(c, shard) + cache_class(c, shard)->space;
+
+    return (struct space_view){c->segment.base, &c->head->pool, (struct space *)(void *)space, shard};
 }
 
 /* Bytes that each row holds there. */
@@ -330,11 +331,12 @@ void cache_index_give(struct cache *c, unsigned shard, cache_address record);
 
 /* --- cache_room.c: under the shard's lock --- */
 
-/* As space_take and space_grow, having made room. CACHE_OK, CACHE_BUSY (it was made, but not yet enough), CACHE_FULL. */
+/* As space_take and space_grow, having made room. CACHE_OK; CACHE_BUSY: it was made, but not yet enough; CACHE_FULL. */
 int cache_room_take(struct cache *c, unsigned shard, size_t first, size_t n, cache_address *chain);
 int cache_room_grow(struct cache *c, unsigned shard, cache_address last, size_t least, size_t n, cache_address *extent);
 /* A record with that head, and room for so much body behind it: its own, as long as nobody says else. */
-int cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body, cache_address *record);
+int cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body,
+                      cache_address *record);
 /* Bytes that a record and its head take. */
 size_t cache_room_head(const struct iovec *head, int n);
 /* Evicts what lies in a region that is being given back: looks at so many. */

@@ -114,7 +114,8 @@ cache_room_head(const struct iovec *head, int n)
 }
 
 int
-cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body, cache_address *record)
+cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body,
+                  cache_address *record)
 {
     size_t first = cache_room_head(head, n);
     int answer = cache_room_take(c, shard, first, first + body, record), i;

@@ -1,7 +1,7 @@
 /*
- * Knows what each second brings: what nobody reads any more is freed, quarantines end, and when all space has an owner,
- * it moves. A shard with less than what it may count on, that wants more, gets a region from each of the other class that
- * has more than its own; else the class whose objects stay much longer than the other's gives one back.
+ * Knows what each second brings: what nobody reads any more is freed, quarantines end, and when all space has an
+ * owner, it moves. A shard with less than what it may count on, that wants more, gets a region from each of the other
+ * class that has more than its own; else the class whose objects stay much longer than the other's gives one back.
  *
  * How long objects stay is not kept with them: it is the space of a class over what is evicted there in a second.
  *
@@ -34,8 +34,8 @@ end_yield(struct cache_shard *s)
 }
 
 /*
- * A region that a shard gave back is nobody's, and the next who asks would have it: the shard of the other class that has
- * the least is let ask first.
+ * A region that a shard gave back is nobody's, and the next who asks would have it: the shard of the other class that
+ * has the least is let ask first.
  */
 static void
 hand_over(struct cache *c, unsigned from)
@@ -172,8 +172,8 @@ wants(struct cache *c, unsigned class)
     for (shard = k->first; shard < k->first + k->shards; shard++) {
         struct cache_shard *s = cache_shard(c, shard);
 
-        if (__atomic_load_n(&s->wants, __ATOMIC_RELAXED) != 0 && __atomic_exchange_n(&s->wants, 0, __ATOMIC_RELAXED) != 0)
-            any = true;
+        if (__atomic_load_n(&s->wants, __ATOMIC_RELAXED) != 0)
+            any |= __atomic_exchange_n(&s->wants, 0, __ATOMIC_RELAXED) != 0;
     }
     return any;
 }

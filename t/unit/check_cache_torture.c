@@ -1,6 +1,6 @@
 /*
- * Workers that find, fetch, join, refresh and purge over a cache too small for its objects, and are killed all the time.
- * Every body says what it has to be. WEIR_TORTURE_S: seconds that each takes, otherwise a few.
+ * Workers that find, fetch, join, refresh and purge over a cache too small for its objects, and are killed all the
+ * time. Every body says what it has to be. WEIR_TORTURE_S: seconds that each takes, otherwise a few.
  */
 #include <check.h>
 #include <poll.h>
@@ -366,7 +366,8 @@ torture(struct cache_shape shape, unsigned pause_us)
     fprintf(stderr, "%lu kills, %lu resets; found %lu, filled %lu, joined %lu (%lu broken), refreshed %lu, purged %lu, "
             "evicted %lu, %lu objects\n", (unsigned long)kills, (unsigned long)t.resets, (unsigned long)sum.found,
             (unsigned long)sum.filled, (unsigned long)sum.joined, (unsigned long)sum.broken,
-            (unsigned long)sum.refreshed, (unsigned long)sum.purged, (unsigned long)t.evicted, (unsigned long)t.objects);
+            (unsigned long)sum.refreshed, (unsigned long)sum.purged, (unsigned long)t.evicted,
+            (unsigned long)t.objects);
     account();
     cache_detach(master);
     slots_detach(slots);

@@ -77,7 +77,8 @@ stored_wrong(const unsigned char *p, size_t n, uint64_t seed, uint64_t at)
 }
 
 static inline int
-stored_open(struct cache *c, struct cache_hold *hold, cache_variant variant, uint64_t key, uint64_t seed, uint64_t length)
+stored_open(struct cache *c, struct cache_hold *hold, cache_variant variant, uint64_t key, uint64_t seed,
+            uint64_t length)
 {
     struct stored_head head = {.seed = seed, .key = key};
     struct iovec iov[2] = {{&head, 8}, {&head.key, sizeof(head) - 8}};
