@@ -51,7 +51,7 @@ def under_load(weir, origin, seconds, disturb, every, may_cut=False):
 
 def test_reload():
     weir, origin = warm()
-    more = under_load(weir, origin, 4, lambda: weir.kill(signal.SIGHUP), 0.4)
+    more = under_load(weir, origin, 3, lambda: weir.kill(signal.SIGHUP), 0.4)
     weir.wait_stats(lambda s: s["weir_generation"] > 3)
     assert more <= 3, origin.requests[len(TARGETS):]
     assert weir.stats()["weir_cache_objects"] == len(TARGETS)
@@ -63,7 +63,7 @@ def test_upgrade():
     def upgrade():
         weir.pids.add(weir.pid)
         weir.kill(signal.SIGUSR2)
-    more = under_load(weir, origin, 4, upgrade, 0.8)
+    more = under_load(weir, origin, 3, upgrade, 0.8)
     weir.wait_log("upgraded, generation [2-9]")
     assert more <= 3, origin.requests[len(TARGETS):]
     weir.wait_stats(lambda s: s["weir_cache_objects"] == len(TARGETS) and result(s, "miss") == len(TARGETS) + more)
@@ -79,7 +79,7 @@ def test_a_worker_is_killed():
         number[0] += 1
         pids = weir.worker_pids()
         os.kill(pids[number[0] % len(pids)], signal.SIGKILL)
-    more = under_load(weir, origin, 4, kill, 0.4, may_cut=True)
+    more = under_load(weir, origin, 3, kill, 0.4, may_cut=True)
     resets = weir.stats()["weir_cache_resets_total"]
     # a shard whose lock was held forgets; nothing else is lost
     assert more <= 3 + resets * len(TARGETS) / 2, (more, resets)
