@@ -657,7 +657,7 @@ begin(struct request *r, const struct cache_policy *conf)
     a->conf = conf;
     a->variant_count = 1;
     a->timer.fire = look_again;
-    a->authorization = fields_find(&r->request.fields, STR("authorization")) != NULL;
+    a->authorization = fields_find_id(&r->request.fields, FIELD_AUTHORIZATION) != NULL;
     cache_control_request(&a->asked, &r->request.fields, r->arena);
     arena_cleanup(r->arena, forget, a);
     return a;
@@ -744,7 +744,7 @@ edit(struct request *r, const void *data)
     if (data == NULL)
         return cache_purge_changed(r);
     if (a == NULL) {
-        if (!cache_purge_asks(r))
+        if (r->outcome.p == NULL)
             cache_status_tell(r, &nothing);
         return HOOK_NEXT;
     }

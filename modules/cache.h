@@ -45,6 +45,13 @@ struct cache_key cache_key_of(struct request *r, const struct cache_policy *conf
 int cache_key_rule(struct request *r, const struct cache_policy *conf, const struct cache_key *plain, struct str *rule);
 /* Keeps it, or where it is empty forgets the one that was kept; false: that could not be. */
 bool cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule);
+/*
+ * The path as the client sent it, where it has empty segments: those are nothing to a route, but they may be to the origin,
+ * so it is part of every key. Without them p is NULL, and a fetch asks for the canonical path.
+ */
+struct str cache_key_path(const struct request *r);
+/* Whether the route's key has $name in it. */
+bool cache_key_has(const struct cache_policy *conf, struct str name);
 /* The key of a request with its query read by that rule, which may be empty. */
 struct cache_key cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str rule);
 

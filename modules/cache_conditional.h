@@ -14,6 +14,14 @@ struct validators {
     struct str date;
 };
 
+/* Whether the request has any of Range, If-None-Match, If-Modified-Since and If-Range: most have not. */
+static inline bool
+cache_conditional_any(const struct fields *request)
+{
+    return (request->seen & (UINT64_C(1) << FIELD_RANGE | UINT64_C(1) << FIELD_IF_NONE_MATCH |
+                             UINT64_C(1) << FIELD_IF_MODIFIED_SINCE | UINT64_C(1) << FIELD_IF_RANGE)) != 0;
+}
+
 /* If-Match and If-Unmodified-Since are for the origin alone: a request with one is not answered from the store. */
 bool cache_conditional_is_origins(const struct fields *request);
 

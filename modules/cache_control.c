@@ -8,6 +8,7 @@
  */
 #include "modules/cache_control.h"
 
+#include "modules/lines.h"
 #include "modules/structured.h"
 
 /* Of one message: more is no message that anybody means. */
@@ -278,21 +279,6 @@ read_line(struct reading *r, struct str line)
     }
 }
 
-/* The next field of that name from *i on; NULL: there is none. */
-static const struct field *
-next_field(const struct fields *f, struct str name, size_t *i)
-{
-    enum field_id id = field_id(name);
-
-    while (*i < f->n) {
-        const struct field *field = &f->v[(*i)++];
-
-        if (field->id == id && !field->gone && (id != FIELD_OTHER || str_ieq(field->name, name)))
-            return field;
-    }
-    return NULL;
-}
-
 /* False: there is no Cache-Control. */
 static bool
 read_lines(struct reading *r, const struct fields *f)
@@ -300,7 +286,7 @@ read_lines(struct reading *r, const struct fields *f)
     const struct field *field;
     bool found = false;
 
-    for (size_t i = 0; (field = next_field(f, STR("Cache-Control"), &i)) != NULL; found = true)
+    for (size_t i = 0; (field = lines_next(f, STR("Cache-Control"), &i)) != NULL; found = true)
         read_line(r, field->value);
     return found;
 }
@@ -311,7 +297,7 @@ pragma_says_no_cache(const struct fields *f)
 {
     const struct field *field;
 
-    for (size_t i = 0; (field = next_field(f, STR("Pragma"), &i)) != NULL;) {
+    for (size_t i = 0; (field = lines_next(f, STR("Pragma"), &i)) != NULL;) {
         struct str list = field->value, member;
 
         while (str_list_next(&list, &member))
@@ -362,13 +348,13 @@ static struct str
 join(const struct fields *f, struct str name, size_t n, struct arena *a)
 {
     size_t i = 0;
-    const struct field *first = next_field(f, name, &i), *field;
+    const struct field *first = lines_next(f, name, &i), *field;
     char *p, *end;
 
     if (first == NULL || first->value.n == n)
         return first != NULL ? first->value : STR_NONE;
     end = p = arena_alloc(a, n);
-    for (i = 0; (field = next_field(f, name, &i)) != NULL;) {
+    for (i = 0; (field = lines_next(f, name, &i)) != NULL;) {
         if (field != first) {
             memcpy(end, ", ", 2);
             end += 2;
@@ -387,7 +373,7 @@ joined(const struct fields *f, struct str name)
     const struct field *field;
     size_t n = 0;
 
-    for (size_t i = 0; (field = next_field(f, name, &i)) != NULL;)
+    for (size_t i = 0; (field = lines_next(f, name, &i)) != NULL;)
         n += field->value.n + 2;
     return n > 0 ? n - 2 : 0;
 }

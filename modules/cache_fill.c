@@ -152,7 +152,7 @@ refuse(struct fill *p, const char *why, int64_t ms)
     struct cached *a = p->owner;
 
     timer_stop(&p->timer);
-    if (p->seen.number != 0 && p->f->status < 500)
+    if (p->seen.number != 0 && p->f->status < 500 && !cache_fresh_blames(p->f->status))
         cache_drop(worker.cache, p->seen);      /* there is something else there now */
     cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), (uint64_t)ms);
     if (a == NULL) {
@@ -168,7 +168,7 @@ refuse(struct fill *p, const char *why, int64_t ms)
 static int64_t
 remembered(const struct fill *p)
 {
-    if (p->authorization)
+    if (p->authorization || cache_fresh_blames(p->f->status))
         return 0;
     return p->f->status >= 500 ? ERROR_REMEMBERED_MS : REMEMBERED_MS;
 }

@@ -17,6 +17,23 @@ bound(int64_t seconds)
     return seconds < 0 ? 0 : seconds > CC_FOREVER ? CC_FOREVER : seconds;
 }
 
+/* Seconds, rounded up: what somebody asked for is not nothing. */
+static int64_t
+of_ms(int64_t ms)
+{
+    return bound((ms + 999) / 1000);
+}
+
+/* What the policy says of that status; -1: nothing. */
+static int64_t
+default_lifetime(const struct cache_defaults *d, int status)
+{
+    for (size_t i = 0; i < d->ttl.n; i++)
+        if (d->ttl.v[i].status == status)
+            return of_ms(d->ttl.v[i].ms);
+    return -1;
+}
+
 /* RFC 9110 15.1, but for 206 */
 static bool
 heuristic(int status)
@@ -38,12 +55,37 @@ understood(int status)
            status == 422 || status == 426 || (status >= 500 && status <= 505);
 }
 
+bool
+cache_fresh_blames(int status)
+{
+    static const int statuses[] = {400, 401, 403, 406, 407, 408, 411, 412, 413, 415, 416, 417, 418, 421, 422, 425, 426, 428,
+                                   429, 431};
+
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+        if (statuses[i] == status)
+            return true;
+    return false;
+}
+
+/*
+ * That one client's request was malformed, too large, too slow or too often: whatever the origin says of it, stored it
+ * would be everyone's answer. Only ttl can want that.
+ */
+static bool
+is_nonsense(int status)
+{
+    return status == 400 || status == 408 || status == 411 || status == 413 || status == 417 || status == 425 ||
+           status == 428 || status == 429 || status == 431;
+}
+
 /* What is no whole response (206, 304), or an answer to a part of the request that isn't in the key (412, 416). */
 static const char *
-refuse_status(int status)
+refuse_status(int status, const struct cache_defaults *d)
 {
     if (status == 206)
         return "partial";
+    if (is_nonsense(status) && default_lifetime(d, status) < 0)
+        return "status";
     return status < 200 || status > 599 || status == 304 || status == 412 || status == 416 ? "status" : NULL;
 }
 
@@ -74,7 +116,7 @@ varies_by_all(const struct fields *f)
 static const char *
 refuse(const struct cache_exchange *x, const struct cache_defaults *d)
 {
-    const char *why = refuse_status(x->status);
+    const char *why = refuse_status(x->status, d);
     bool must_understand = cc_has(x->said, CC_MUST_UNDERSTAND);
 
     if (x->method != METHOD_GET)
@@ -175,23 +217,6 @@ said_lifetime(const struct cache_exchange *x)
         return -1;
     at = expires == 1 ? cache_fresh_date(field->value) : -1;
     return at < 0 ? 0 : bound(at - origin_date(x));
-}
-
-/* Seconds, rounded up: what somebody asked for is not nothing. */
-static int64_t
-of_ms(int64_t ms)
-{
-    return bound((ms + 999) / 1000);
-}
-
-/* What the policy says of that status; -1: nothing. */
-static int64_t
-default_lifetime(const struct cache_defaults *d, int status)
-{
-    for (size_t i = 0; i < d->ttl.n; i++)
-        if (d->ttl.v[i].status == status)
-            return of_ms(d->ttl.v[i].ms);
-    return -1;
 }
 
 /* RFC 9111 4.2.2; -1: there is nothing to guess from. */

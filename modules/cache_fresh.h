@@ -56,6 +56,12 @@ struct cache_exchange {         /* what a response came as an answer to */
  */
 const char *cache_fresh_terms(struct cache_terms *t, const struct cache_exchange *x, const struct cache_defaults *d);
 
+/*
+ * Errors that may be about one client's request (its fields, its rate, who it is) rather than about what it asked for: that
+ * one such answer isn't storable says nothing of the next.
+ */
+bool cache_fresh_blames(int status);
+
 /* RFC 9111 4.2.3: current_age. */
 int64_t cache_fresh_age(const struct cache_terms *t, int64_t now_ms);
 

@@ -7,6 +7,8 @@
  */
 #include "modules/cache.h"
 
+#include <ctype.h>
+
 #include "modules/no_vary_search.h"
 #include "modules/sha.h"
 #include "worker/base/clock.h"
@@ -14,13 +16,14 @@
 #include "worker/state.h"
 #include "worker/template.h"
 #include "worker/trace.h"
+#include "worker/variable.h"
 
 static struct str
 port_text(struct request *r)
 {
     int port = r->host.port >= 0 ? r->host.port : r->https ? 443 : 80;
 
-    return arena_printf(r->arena, "%d", port);
+    return variable_decimal(r, (uint64_t)port);
 }
 
 /* A rule is part of it: what is alike by one isn't by another. */
@@ -28,26 +31,43 @@ static struct cache_key
 make(struct request *r, struct str text, struct str rule)
 {
     struct str parts[] = {
-        STR("response"), text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
+        cache_key_path(r),
+        text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
     };
 
     return sha_key(parts, sizeof(parts) / sizeof(parts[0]));
 }
 
+/* A value, and a byte behind it that none has: what stands in one is never taken for a part of the next. */
+static size_t
+ended(char *to, struct str value)
+{
+    if (to != NULL)
+        *(char *)mempcpy(to, value.n > 0 ? value.p : "", value.n) = '\0';
+    return value.n + 1;
+}
+
 static struct str
 key_text(struct request *r, const struct cache_policy *conf)
 {
-    return template_expand(conf->key, r);
+    return template_expand_escaped(conf->key, r, ended);
+}
+
+struct str
+cache_key_path(const struct request *r)
+{
+    const struct uri *u = &r->uri;
+
+    return !u->dots && memmem(u->path.p, u->path.n, "//", 2) != NULL ? u->path : STR_NONE;
 }
 
 struct cache_key
 cache_key_of(struct request *r, const struct cache_policy *conf)
 {
-    struct str text = key_text(r, conf);
-
-    trace(r, conf->line, "cache: the key is `%.*s`, and port %.*s, this route and its upstream", STR_ARG(text),
-          STR_ARG(port_text(r)));
-    return make(r, text, STR_NONE);
+    if (r->trace != NULL)
+        trace(r, conf->line, "cache: the key is `%.*s`, and port %.*s, this route and its upstream",
+              STR_ARG(template_expand(conf->key, r)), STR_ARG(port_text(r)));
+    return make(r, key_text(r, conf), STR_NONE);
 }
 
 struct cache_key
@@ -61,6 +81,23 @@ cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str
     key = make(r, key_text(r, conf), rule);
     r->uri.query = query;
     return key;
+}
+
+bool
+cache_key_has(const struct cache_policy *conf, struct str name)
+{
+    struct str source = template_source(conf->key);
+    const char *at, *end = source.p + source.n;
+
+    for (const char *p = source.p; (at = memmem(p, (size_t)(end - p), name.p, name.n)) != NULL; p = at + 1) {
+        const char *behind = at + name.n;
+        bool braced = at - source.p >= 2 && at[-1] == '{' && at[-2] == '$';
+
+        if (braced ? behind < end && *behind == '}'
+                   : at > source.p && at[-1] == '$' && (behind == end || (!isalnum((unsigned char)*behind) && *behind != '_')))
+            return true;
+    }
+    return false;
 }
 
 /* --- rules --- */

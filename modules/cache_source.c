@@ -15,6 +15,7 @@
 #include "worker/pipeline.h"
 #include "worker/source.h"
 #include "worker/state.h"
+#include "worker/variable.h"
 
 #define WINDOW (1024 * 1024)    /* of a body in the flow at once: it costs no memory, but a turn of the loop */
 #define PIECES 16
@@ -72,7 +73,7 @@ add_age(struct request *r, const struct cache_terms *t, enum cache_result how)
     int64_t age = cache_fresh_age(t, clock_wall_ms());
 
     if (age > 0 || how == RESULT_HIT || how == RESULT_STALE || how == RESULT_REVALIDATED || how == RESULT_COLLAPSED)
-        fields_add(&r->response.fields, STR("Age"), arena_printf(r->arena, "%lld", (long long)age));
+        fields_add(&r->response.fields, STR("Age"), variable_decimal(r, (uint64_t)age));
 }
 
 /* RFC 9110 15.4.5: what a 304 says again; what describes the content stays at home. */
@@ -144,7 +145,7 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
 
     a->ranges = (struct ranges){.n = 1, .length = v->length};
     a->ranges.v[0].to = v->length;      /* unknown: as far as it goes */
-    if (h->terms.status != 200)
+    if (h->terms.status != 200 || !cache_conditional_any(&r->request.fields))
         return;
     cache_head_validators(h, &validators);
     if (cache_conditional_status(&r->request.fields, &validators) == 304) {

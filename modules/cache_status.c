@@ -4,7 +4,7 @@
  */
 #include "modules/cache_status.h"
 
-#include <inttypes.h>
+#include <string.h>
 
 #include "shm/slots.h"
 #include "worker/base/log.h"
@@ -41,24 +41,52 @@ reason(const struct cache_told *told)
     return reasons[told->result];
 }
 
+/* A word, which is a constant, and a number. Every hit has a member: no printf. */
+static char *
+put(char *at, const char *word)
+{
+    return mempcpy(at, word, strlen(word));
+}
+
+static char *
+put_number(char *at, int64_t n)
+{
+    char digits[20];
+    size_t from = sizeof digits;
+    uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+
+    if (n < 0)
+        *at++ = '-';
+    do {
+        digits[--from] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    return mempcpy(at, digits + from, sizeof digits - from);
+}
+
+#define MEMBER_MOST 192         /* all of the words there are, and two numbers */
+
 static struct str
 member(struct arena *a, const struct cache_told *told)
 {
     const char *why = reason(told), *detail = told->detail != NULL ? told->detail : details[told->result];
     bool hit = why == NULL && (told->result == RESULT_HIT || told->result == RESULT_STALE);
-    struct str s = why != NULL ? arena_printf(a, "weir; fwd=%s", why) : hit ? STR("weir; hit") : STR("weir");
+    char *text = arena_alloc(a, MEMBER_MOST), *at = put(text, hit ? "weir; hit" : "weir");
 
+    if (why != NULL)
+        at = put(put(at, "; fwd="), why);
     if (why != NULL && told->forwarded > 0)
-        s = arena_printf(a, "%.*s; fwd-status=%d", STR_ARG(s), told->forwarded);
+        at = put_number(put(at, "; fwd-status="), told->forwarded);
     if (told->ttl_known)
-        s = arena_printf(a, "%.*s; ttl=%" PRId64, STR_ARG(s), told->ttl);
+        at = put_number(put(at, "; ttl="), told->ttl);
     if (why != NULL && told->stored)
-        s = arena_printf(a, "%.*s; stored", STR_ARG(s));
+        at = put(at, "; stored");
     if (told->result == RESULT_COLLAPSED)
-        s = arena_printf(a, "%.*s; collapsed", STR_ARG(s));
+        at = put(at, "; collapsed");
     if (detail != NULL)
-        s = arena_printf(a, "%.*s; detail=%s", STR_ARG(s), detail);
-    return s;
+        at = put(put(at, "; detail="), detail);
+    check((size_t)(at - text) <= MEMBER_MOST);
+    return (struct str){text, (size_t)(at - text)};
 }
 
 void

@@ -8,18 +8,47 @@
 
 #include <openssl/sha.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "worker/base/log.h"
 
-/* A number in the order of bytes that every machine reads alike. */
-static void
-put_number(SHA256_CTX *context, uint64_t number)
-{
-    uint8_t bytes[8];
+#define BUFFER 512              /* longer parts go in by themselves */
 
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)(number >> 8 * i);
-    check(SHA256_Update(context, bytes, sizeof(bytes)) == 1);
+/* What is digested next: small parts are put together. */
+struct input {
+    SHA256_CTX context;
+    size_t n;
+    uint8_t bytes[BUFFER];
+};
+
+static void
+flush(struct input *in)
+{
+    check(SHA256_Update(&in->context, in->bytes, in->n) == 1);
+    in->n = 0;
+}
+
+static void
+put(struct input *in, const void *p, size_t n)
+{
+    if (n > BUFFER - in->n)
+        flush(in);
+    if (n > BUFFER) {
+        check(SHA256_Update(&in->context, p, n) == 1);
+        return;
+    }
+    if (n > 0)
+        memcpy(in->bytes + in->n, p, n);
+    in->n += n;
+}
+
+/* In the order of bytes that every machine reads alike. */
+static void
+put_number(struct input *in, uint32_t number)
+{
+    uint8_t bytes[] = {(uint8_t)number, (uint8_t)(number >> 8), (uint8_t)(number >> 16), (uint8_t)(number >> 24)};
+
+    put(in, bytes, sizeof(bytes));
 }
 
 static uint64_t
@@ -36,15 +65,17 @@ struct cache_key
 sha_key(const struct str *parts, size_t n)
 {
     uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256_CTX context;
+    struct input in;
 
-    check(SHA256_Init(&context) == 1);
-    put_number(&context, n);
+    in.n = 0;
+    check(SHA256_Init(&in.context) == 1);
+    put_number(&in, (uint32_t)n);
     for (size_t i = 0; i < n; i++) {
-        put_number(&context, parts[i].n);
-        if (parts[i].n > 0)
-            check(SHA256_Update(&context, parts[i].p, parts[i].n) == 1);
+        check(parts[i].n <= UINT32_MAX);
+        put_number(&in, (uint32_t)parts[i].n);
+        put(&in, parts[i].p, parts[i].n);
     }
-    check(SHA256_Final(digest, &context) == 1);
+    flush(&in);
+    check(SHA256_Final(digest, &in.context) == 1);
     return (struct cache_key){{get_number(digest), get_number(digest + 8)}};
 }

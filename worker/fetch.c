@@ -33,7 +33,7 @@ answer_trace(struct request *r)
         const struct field *field = &f->v[i];
 
         if (field->id == FIELD_COOKIE || field->id == FIELD_PROXY_AUTHORIZATION ||
-            str_ieq(field->name, STR("authorization")))
+            field->id == FIELD_AUTHORIZATION)
             continue;
         at = mempcpy(at, field->name.p, field->name.n);
         at = mempcpy(at, ": ", 2);

@@ -17,6 +17,8 @@
 /* The one list of the fields with an id; keep it sorted. */
 #define FIELD_LIST(X) \
     X(ACCEPT_RANGES, "Accept-Ranges") \
+    X(AUTHORIZATION, "Authorization") \
+    X(CACHE_CONTROL, "Cache-Control") \
     X(CONNECTION, "Connection") \
     X(CONTENT_LENGTH, "Content-Length") \
     X(CONTENT_TYPE, "Content-Type") \
@@ -26,12 +28,19 @@
     X(FORWARDED, "Forwarded") \
     X(HOST, "Host") \
     X(HTTP2_SETTINGS, "HTTP2-Settings") \
+    X(IF_MATCH, "If-Match") \
+    X(IF_MODIFIED_SINCE, "If-Modified-Since") \
+    X(IF_NONE_MATCH, "If-None-Match") \
+    X(IF_RANGE, "If-Range") \
+    X(IF_UNMODIFIED_SINCE, "If-Unmodified-Since") \
     X(KEEP_ALIVE, "Keep-Alive") \
     X(LOCATION, "Location") \
     X(MAX_FORWARDS, "Max-Forwards") \
+    X(PRAGMA, "Pragma") \
     X(PROXY_AUTHENTICATE, "Proxy-Authenticate") \
     X(PROXY_AUTHORIZATION, "Proxy-Authorization") \
     X(PROXY_CONNECTION, "Proxy-Connection") \
+    X(RANGE, "Range") \
     X(REFERER, "Referer") \
     X(SERVER, "Server") \
     X(TE, "TE") \

@@ -20,20 +20,21 @@ is_hop(enum field_id id)
 
 /*
  * Members of Connection that name no field, or one that can't be taken away: weir acts on it itself, or it is for all
- * recipients (RFC 9110 7.6.1) and tells what may be stored.
+ * recipients (RFC 9110 7.6.1) and tells what may be stored. Those that are met in life stand first.
  */
 static bool
 is_kept(struct str member)
 {
-    static const struct str meant_for_all[] = {
-        {"cache-control", 13}, {"cdn-cache-control", 17}, {"weir-cache-control", 18}, {"vary", 4}, {"expires", 7},
+    static const struct str kept[] = {
+        {"keep-alive", 10},    {"close", 5},           {"upgrade", 7},        {"te", 2},
+        {"host", 4},           {"expect", 6},          {"cache-control", 13}, {"cdn-cache-control", 17},
+        {"weir-cache-control", 18}, {"vary", 4},       {"expires", 7},
     };
 
-    for (size_t i = 0; i < sizeof(meant_for_all) / sizeof(meant_for_all[0]); i++)
-        if (str_ieq(member, meant_for_all[i]))
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        if (str_ieq(member, kept[i]))
             return true;
-    return str_ieq(member, STR("close")) || str_ieq(member, STR("keep-alive")) ||
-           str_ieq(member, STR("upgrade")) || str_ieq(member, STR("host")) || str_ieq(member, STR("expect"));
+    return false;
 }
 
 /* Removes from `f` what the Connection fields in `said` name. */
@@ -125,9 +126,15 @@ is_fixed(const struct fields *sent, const struct field *f)
 bool
 hop_names(const struct fields *f)
 {
-    for (size_t i = 0; i < f->n && (f->seen >> FIELD_CONNECTION & 1); i++)
-        if (!f->v[i].gone && !is_hop(f->v[i].id) && !is_kept(f->v[i].name) && is_named(f, f->v[i].name))
-            return true;
+    for (size_t i = 0; i < f->n && (f->seen >> FIELD_CONNECTION & 1); i++) {
+        struct str list = f->v[i].value, member;
+
+        if (f->v[i].id != FIELD_CONNECTION || f->v[i].gone)
+            continue;
+        while (str_list_next(&list, &member))
+            if (!is_kept(member) && !is_hop(field_id(member)) && fields_find(f, member) != NULL)
+                return true;
+    }
     return false;
 }
 
@@ -135,9 +142,8 @@ bool
 hop_trailer(const struct request *r, const struct message *m, const struct field *f)
 {
     static const struct str refused[] = {
-        {"authorization", 13}, {"cache-control", 13}, {"content-encoding", 16}, {"content-range", 13},
-        {"range", 5},          {"set-cookie", 10},    {"age", 3},               {"expires", 7},
-        {"vary", 4},           {"www-authenticate", 16},
+        {"content-encoding", 16}, {"content-range", 13}, {"set-cookie", 10},       {"age", 3},
+        {"expires", 7},           {"vary", 4},           {"www-authenticate", 16},
     };
 
     if (is_named(&m->fields, f->name) || is_fixed(m == &r->request ? &r->forward : &m->fields, f))
@@ -145,6 +151,9 @@ hop_trailer(const struct request *r, const struct message *m, const struct field
     switch (f->id) {
     case FIELD_OTHER:
         break;
+    case FIELD_AUTHORIZATION:
+    case FIELD_CACHE_CONTROL:
+    case FIELD_RANGE:
     case FIELD_CONTENT_TYPE:
     case FIELD_COOKIE:
     case FIELD_DATE:
