@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from lib.crowd import BODY, Crowd, Member, active, cached, crowd, owner, result
+from lib.crowd import BODY, Crowd, Member, active, cached, crowd, owners, result
 from lib.weir import DEADLINE, Origin, free_port, run, wait
 
 FRESH = b"Cache-Control: max-age=600\r\n"
@@ -301,9 +301,15 @@ def test_the_origin_refuses():
     assert {m.status for m in clients} <= {502, 503} and all(m.whole for m in clients), {m.status for m in clients}
 
 
+def those_of(weir, clients, worker):
+    """Which of the clients are its own."""
+    all_of = owners(weir, *(m.sock for m in clients.members))
+    return {id(m) for m, o in zip(clients.members, all_of) if o == worker}
+
+
 def others_end(weir, clients, filler, origin):
     """The worker that fetches is killed: whoever was in another one comes to an end, and never to a wrong one."""
-    own = {id(m) for m in clients.members if owner(weir, m.sock) == filler}
+    own = those_of(weir, clients, filler)
     weir.allow("killed by signal 9")
     os.kill(filler, signal.SIGKILL)
     origin.let.set()
@@ -322,7 +328,7 @@ def test_the_filler_is_killed_in_the_middle():
     weir = cached(origin)
     clients = crowd(weir, 60, "/", BODY)
     clients.wait(lambda m: m.got == origin.part, "the first quarter")
-    rest = others_end(weir, clients, owner(weir, origin.peer(0).sock), origin)
+    rest = others_end(weir, clients, owners(weir, origin.peer(0).sock)[0], origin)
     assert all(m.status == 200 for m in rest)
 
 
@@ -339,7 +345,7 @@ def test_the_filler_is_killed_before_there_is_a_head():
     weir = cached(origin)
     clients = crowd(weir, 60, "/", BODY)
     active(weir, 60)
-    rest = others_end(weir, clients, owner(weir, origin.peer(0).sock), origin)
+    rest = others_end(weir, clients, owners(weir, origin.peer(0).sock)[0], origin)
     answers = {s: sum(m.status == s for m in rest) for s in {m.status for m in rest}}
     print(f"# {len(rest)} waited for the killed one: {answers}, {len(origin.requests)} requests at the origin")
     assert answers.get(200), answers
@@ -353,9 +359,9 @@ def test_a_reader_is_killed():
     weir.allow("killed by signal 9")
     clients = crowd(weir, 60, "/", BODY)
     clients.wait(lambda m: m.got == origin.part, "the first quarter")
-    filler = owner(weir, origin.peer(0).sock)
+    filler = owners(weir, origin.peer(0).sock)[0]
     victim = next(p for p in weir.worker_pids() if p != filler)
-    own = {id(m) for m in clients.members if owner(weir, m.sock) == victim}
+    own = those_of(weir, clients, victim)
     os.kill(victim, signal.SIGKILL)
     origin.let.set()
     clients.ended()

@@ -37,20 +37,19 @@ def active(weir, n):
     return weir.wait_stats(lambda s: s.get('weir_connections{state="active"}') == n, f"{n} requests in progress")
 
 
-def owner(weir, sock):
-    """The worker that has the other end of this connection of ours."""
-    here, there = sock.getsockname()[1], sock.getpeername()[1]
+def owners(weir, *socks):
+    """The workers that have the other ends of these connections of ours."""
     with open("/proc/net/tcp", encoding="ascii") as f:
         rows = [l.split() for l in list(f)[1:]]
-    inode = next(r[9] for r in rows if r[1].endswith(f":{there:04X}") and r[2].endswith(f":{here:04X}"))
+    ends = {(int(r[1][-4:], 16), int(r[2][-4:], 16)): f"socket:[{r[9]}]" for r in rows}
+    pids = {}
     for pid in weir.worker_pids():
         for fd in os.listdir(f"/proc/{pid}/fd"):
             try:
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]":
-                    return pid
+                pids[os.readlink(f"/proc/{pid}/fd/{fd}")] = pid
             except FileNotFoundError:
                 pass
-    raise AssertionError(f"no worker has the connection from port {there}")
+    return [pids[ends[s.getpeername()[1], s.getsockname()[1]]] for s in socks]
 
 
 class Member:
