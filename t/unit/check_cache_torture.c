@@ -18,14 +18,14 @@ enum {
     WORKERS = 4,
     ROWS = 8,
     PATIENCE = 2000,            /* tries, of about a tenth of a millisecond */
-    HANGS_MS = 30000,
+    HANGS_MS = 20000,
 };
 
 static struct slots *slots;
 static struct cache *master;
 
 /* What a worker tells the master, without the cache. */
-struct told {
+struct told {                   /* [0].steps: it is over */
     uint64_t steps, found, joined, filled, refreshed, purged, broken;
 };
 
@@ -248,7 +248,7 @@ work(unsigned row, uint64_t seed)
     struct worker w = {stored_worker(master, slots, row), &told[row], row};
 
     random_state = seed;
-    for (;;) {
+    while (__atomic_load_n(&told->steps, __ATOMIC_RELAXED) == 0) {
         uint64_t n = roll(3) ? roll(keys) : roll(5);
         struct cache_key key = stored_key(n);
 
@@ -260,6 +260,7 @@ work(unsigned row, uint64_t seed)
             visit(&w, n);
         step(&w);
     }
+    _exit(0);
 }
 
 static pid_t
@@ -311,50 +312,12 @@ account(void)
 }
 
 static void
-check_alive(const uint64_t *seen)
+tell(uint64_t kills)
 {
+    struct cache_totals t = stored_sum(master);
+    struct told sum = {0};
     unsigned i;
 
-    for (i = 1; i <= WORKERS; i++)
-        ck_assert_uint_gt(__atomic_load_n(&told[i].steps, __ATOMIC_RELAXED), seen[i]);
-}
-
-static void
-torture(struct cache_shape shape, unsigned pause_us)
-{
-    const char *s = getenv("WEIR_TORTURE_S");
-    uint64_t end = now_ms() + (s != NULL ? (uint64_t)atoi(s) : 3) * 1000, kills = 0, seen[WORKERS + 1], next, i;
-    struct told sum = {0};
-    pid_t pid[WORKERS + 1];
-    struct cache_totals t;
-
-    keys = shape.size / 10000;
-    slots = slots_create(ROWS, 1);
-    master = cache_create(&shape, slots);
-    ck_assert_ptr_nonnull(master);
-    told = shared((ROWS + 1) * sizeof(*told));
-    random_state = now_ms();
-    for (i = 1; i <= WORKERS; i++)
-        pid[i] = begin((unsigned)i);
-    memset(seen, 0, sizeof(seen));
-    next = now_ms() + 2 * HANGS_MS;
-    while (now_ms() < end) {
-        unsigned row = 1 + (unsigned)(stored_mix(kills++) % WORKERS);
-        struct timespec ts = {0, (long)(stored_mix(kills) % pause_us) * 1000};
-
-        nanosleep(&ts, NULL);
-        finish(pid[row], row);
-        pid[row] = begin(row);
-        if (now_ms() < next)
-            continue;
-        next = now_ms() + 2 * HANGS_MS;
-        check_alive(seen);
-        for (i = 1; i <= WORKERS; i++)
-            seen[i] = told[i].steps;
-    }
-    for (i = 1; i <= WORKERS; i++)
-        finish(pid[i], (unsigned)i);
-    t = stored_sum(master);
     for (i = 1; i <= WORKERS; i++) {
         sum.found += told[i].found;
         sum.joined += told[i].joined;
@@ -368,6 +331,66 @@ torture(struct cache_shape shape, unsigned pause_us)
             (unsigned long)sum.filled, (unsigned long)sum.joined, (unsigned long)sum.broken,
             (unsigned long)sum.refreshed, (unsigned long)sum.purged, (unsigned long)t.evicted,
             (unsigned long)t.objects);
+}
+
+/* One after the other, until the time is over: how many. */
+static uint64_t
+kill_some(pid_t *pid, uint64_t end, unsigned pause_us)
+{
+    uint64_t kills = 0;
+
+    while (now_ms() < end) {
+        unsigned row = 1 + (unsigned)(stored_mix(kills++) % WORKERS);
+        struct timespec ts = {0, (long)(stored_mix(kills) % pause_us) * 1000};
+
+        nanosleep(&ts, NULL);
+        finish(pid[row], row);
+        pid[row] = begin(row);
+    }
+    return kills;
+}
+
+/* Nobody is killed: whoever waits is woken, and all come to their end. */
+static void
+leave_alone(const pid_t *pid, uint64_t end)
+{
+    unsigned i;
+    int status;
+
+    while (now_ms() < end)
+        rest();
+    __atomic_store_n(&told->steps, 1, __ATOMIC_RELAXED);
+    for (i = 1; i <= WORKERS; i++) {
+        ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
+        ck_assert_int_eq(status, 0);
+        cache_forget_row(master, i);
+    }
+}
+
+/* pause_us: between two kills, at most; 0: there are none. */
+static void
+torture(struct cache_shape shape, unsigned pause_us)
+{
+    const char *s = getenv("WEIR_TORTURE_S");
+    uint64_t end = now_ms() + (s != NULL ? (uint64_t)atoi(s) : 3) * 1000, kills = 0, i;
+    pid_t pid[WORKERS + 1];
+
+    keys = shape.size / 10000;
+    slots = slots_create(ROWS, 1);
+    master = cache_create(&shape, slots);
+    ck_assert_ptr_nonnull(master);
+    told = shared((ROWS + 1) * sizeof(*told));
+    random_state = now_ms();
+    for (i = 1; i <= WORKERS; i++)
+        pid[i] = begin((unsigned)i);
+    if (pause_us > 0) {
+        kills = kill_some(pid, end, pause_us);
+        for (i = 1; i <= WORKERS; i++)
+            finish(pid[i], (unsigned)i);
+    } else {
+        leave_alone(pid, end);
+    }
+    tell(kills);
     account();
     cache_detach(master);
     slots_detach(slots);
@@ -397,6 +420,12 @@ START_TEST(many_kills)
 }
 END_TEST
 
+START_TEST(no_kills)
+{
+    torture((struct cache_shape){6 * MIB, 300 * KIB}, 0);
+}
+END_TEST
+
 static Suite *
 torture_suite(void)
 {
@@ -409,6 +438,7 @@ torture_suite(void)
     tcase_add_test(t, two_classes);
     tcase_add_test(t, many_shards);
     tcase_add_test(t, many_kills);
+    tcase_add_test(t, no_kills);
     return s;
 }
 
