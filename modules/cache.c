@@ -631,6 +631,24 @@ cache_news(void)
 
 /* --- hooks --- */
 
+/* To many a framework it is another method then, whose answer would be stored as GET's. */
+static bool
+overrides_method(const struct fields *f)
+{
+    static const struct str names[] = {{"x-http-method-override", 22}, {"x-http-method", 13}, {"x-method-override", 17}};
+
+    for (size_t i = 0; i < f->n; i++) {
+        struct str name = f->v[i].name;
+
+        if (f->v[i].id != FIELD_OTHER || f->v[i].gone || name.n < 13 || (name.p[0] | 0x20) != 'x')
+            continue;
+        for (size_t j = 0; j < sizeof(names) / sizeof(names[0]); j++)
+            if (field_reads_as(name, names[j]))
+                return true;
+    }
+    return false;
+}
+
 static bool
 is_for_cache(struct cached *a)
 {
@@ -641,11 +659,25 @@ is_for_cache(struct cached *a)
         return false;
     }
     if (r->request.length != 0 || fields_list_has(&r->request.fields, FIELD_UPGRADE, STR("websocket")) ||
-        cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields)) {
+        cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields) ||
+        overrides_method(&r->request.fields)) {
         pass(a, RESULT_BYPASS, r->request.length != 0 ? "content" : NULL);
         return false;
     }
     return true;
+}
+
+/* The host as it is in the key, so that nobody's spelling of it (t:80, T, t.) is in the links that all others get. */
+static void
+spell_host(struct request *r)
+{
+    int port = r->host.port;
+
+    if (r->host_field.p == NULL || r->host.name.n == 0)
+        return;
+    r->host_field = r->host.name;
+    if (port >= 0 && port != (r->https ? 443 : 80))
+        r->host_field = arena_printf(r->arena, "%.*s:%d", STR_ARG(r->host.name), port);
 }
 
 static struct cached *
@@ -680,6 +712,7 @@ lookup(struct request *r, const void *data)
     }
     if (a == NULL) {
         a = begin(r, conf);
+        spell_host(r);
         if (!is_for_cache(a))
             return HOOK_NEXT;
     }
@@ -693,7 +726,10 @@ lookup(struct request *r, const void *data)
 static void
 shield(struct request *r)
 {
-    static const struct str prefixes[] = {{"x-forwarded-", 12}, {"x-original-", 11}, {"x-rewrite-", 10}};
+    static const struct str prefixes[] = {
+        {"x-forwarded-", 12}, {"x-original-", 11}, {"x-rewrite-", 10},   {"x-host", 6}, {"x-http-host-override", 20},
+        {"x-scheme", 8},      {"x-url-scheme", 12}, {"front-end-https", 15},
+    };
     struct fields *all = &r->forward;
 
     for (size_t i = 0; i < all->n; i++) {

@@ -145,14 +145,29 @@ come_again(struct fill *p)
     return clock_ms() - p->busy_ms < CACHE_PATIENCE_MS;
 }
 
-/* The origin's answer is the owner's, and nobody else's. */
+/* What was seen is good for all but this client, who wants a fresher one. */
+static bool
+is_fresh(const struct fill *p)
+{
+    struct cache_control nothing = {0};
+    struct cache_view v;
+
+    if (p->seen.number == 0)
+        return false;
+    cache_look(worker.cache, p->seen, &v);
+    return cache_fresh_use(&((const struct cache_head *)v.head)->terms, &nothing, v.soft, clock_wall_ms()) == USE_FRESH;
+}
+
+/* The origin's answer is the owner's, and nobody else's: it doesn't take from others what they are served. */
 static void
 refuse(struct fill *p, const char *why, int64_t ms)
 {
     struct cached *a = p->owner;
 
     timer_stop(&p->timer);
-    if (p->seen.number != 0 && p->f->status < 500 && !cache_fresh_blames(p->f->status))
+    if (p->authorization || is_fresh(p))
+        ms = 0;
+    else if (p->seen.number != 0 && p->f->status < 500 && !cache_fresh_blames(p->f->status))
         cache_drop(worker.cache, p->seen);      /* there is something else there now */
     cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), (uint64_t)ms);
     if (a == NULL) {
@@ -183,15 +198,16 @@ body_length(const struct request *f)
 
 /* What weir itself tells the origin of a client stands in the key (scheme, host), or makes each request another's. */
 static bool
-names_ours(struct str *names, struct arena *a)
+names_ours(struct str *names, const struct cache_policy *conf, struct arena *a)
 {
+    bool host = cache_key_has(conf, STR("host")), scheme = cache_key_has(conf, STR("scheme"));
     char *text = arena_alloc(a, names->n + 1);
     struct str list = *names, name;
     size_t n = 0;
 
     while (str_list_next(&list, &name)) {
-        if (str_eq(name, STR("x-forwarded-proto")) || str_eq(name, STR("x-forwarded-host")) ||
-            str_eq(name, STR("host")))
+        if ((str_eq(name, STR("x-forwarded-proto")) && scheme) ||
+            ((str_eq(name, STR("x-forwarded-host")) || str_eq(name, STR("host"))) && host))
             continue;
         if (str_starts(name, STR("x-forwarded-")) || str_eq(name, STR("forwarded")) || str_eq(name, STR("via")) ||
             str_eq(name, STR("x-request-id")))
@@ -225,19 +241,23 @@ why_not(struct fill *p, struct cache_control *said, struct cache_terms *terms, s
     cache_control_response(said, &f->response.fields, f->arena);
     if ((why = cache_fresh_terms(terms, &x, &p->conf->defaults)) != NULL)
         return why;
-    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, f->arena))
+    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, p->conf, f->arena))
         return "vary";
     return f->open_ended ? "stream" : NULL;
 }
 
-/* No-Vary-Search: it is kept under the query as its own rule reads it, so that the next one finds it there. */
+/*
+ * No-Vary-Search: it is kept under the query as its own rule reads it, so that the next one finds it there. True: it moved.
+ * *stays: it may be kept where it was entered, under its own query or by its own rule, but not by another's.
+ */
 static bool
-move_by_rule(struct fill *p, cache_variant variant)
+move_by_rule(struct fill *p, cache_variant variant, bool *stays)
 {
     struct str rule = no_vary_search_rule(&p->f->response.fields, p->f->arena);
     struct cache_key key;
     struct cache_hold hold;
 
+    *stays = p->rule.n == 0 || str_eq(rule, p->rule);
     if (str_eq(rule, p->rule) || !cache_key_keep_rule(p->f, p->conf, rule))
         return false;
     key = cache_key_by_rule(p->f, p->conf, rule);
@@ -247,6 +267,7 @@ move_by_rule(struct fill *p, cache_variant variant)
     cache_break(worker.cache, p->hold);         /* who waits there looks again, by the rule */
     cache_leave(worker.cache, p->hold);
     p->hold = hold;
+    p->rule = rule;
     return true;
 }
 
@@ -288,6 +309,7 @@ store_head(struct fill *p)
     const char *why = why_not(p, &said, &terms, &names);
     cache_variant variant;
     struct cache_key digest;
+    bool stays;
     int result;
 
     if (why != NULL) {
@@ -301,8 +323,14 @@ store_head(struct fill *p)
         return;
     }
     variant = cache_vary_variant(names, &p->fields, f->arena);
-    if (p->busy_ms == 0 && move_by_rule(p, variant))
-        follow_owner(p);
+    if (p->busy_ms == 0) {
+        if (move_by_rule(p, variant, &stays)) {
+            follow_owner(p);
+        } else if (!stays) {
+            refuse(p, "no-vary-search", 0);
+            return;
+        }
+    }
     result = cache_open(worker.cache, &p->hold, variant, parts.iov, parts.n, body_length(f));
     if (result == CACHE_BUSY && come_again(p))
         return;
@@ -333,7 +361,7 @@ is_about(const struct request *f, const struct cache_head *stored)
             str_eq((struct str){v.etag.p + 2, v.etag.n - 2}, etag->value));
 }
 
-/* It may not be kept as it is now: the owner alone has it. */
+/* It may not be kept as it is now, or not where it is (Vary, No-Vary-Search): the owner alone has it. */
 static void
 confirm(struct fill *p)
 {
@@ -372,7 +400,8 @@ refresh(struct fill *p)
     if (cache_head_digest(v.head) != NULL)
         digest = *cache_head_digest(v.head);
     fields_init(&left_out, f->arena);
-    if (why_not(p, &said, &terms, &names) != NULL ||
+    if (why_not(p, &said, &terms, &names) != NULL || !str_eq(names, cache_head_names(v.head)) ||
+        !str_eq(no_vary_search_rule(&f->response.fields, f->arena), p->rule) ||
         !cache_head_make(&parts, f, &said, &terms, arena_copy(f->arena, cache_head_names(v.head)), &digest, p->since,
                          &left_out)) {
         confirm(p);
@@ -653,7 +682,8 @@ make_request(const struct cached *a)
     f->method_text = STR("GET");
     f->target = arena_copy(m, r->target);
     f->uri = r->uri;
-    f->uri.path = arena_copy(m, r->uri.path);
+    /* what is under one key is asked for in one way */
+    f->uri.path = arena_copy(m, cache_key_path(r).p != NULL ? r->uri.path : r->uri.canonical);
     f->uri.query = arena_copy(m, r->uri.query);
     f->uri.canonical = arena_copy(m, r->uri.canonical);
     f->host = (struct host){arena_copy(m, r->host.name), r->host.port};

@@ -74,11 +74,25 @@ cache_fresh_blames(int status)
 static bool
 is_nonsense(int status)
 {
-    return status == 400 || status == 408 || status == 411 || status == 413 || status == 417 || status == 425 ||
-           status == 428 || status == 429 || status == 431;
+    return status == 400 || status == 408 || status == 411 || status == 413 || status == 417 || status == 425;
 }
 
-/* What is no whole response (206, 304), or an answer to a part of the request that isn't in the key (412, 416). */
+/*
+ * What is no whole response (226, 304), may not be stored by any cache (428, 429, 431, 511: RFC 6585), or answers a part of
+ * the request that isn't in the key.
+ */
+static bool
+is_never(int status)
+{
+    static const int statuses[] = {226, 304, 407, 412, 415, 416, 421, 426, 428, 429, 431, 511};
+
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+        if (statuses[i] == status)
+            return true;
+    return false;
+}
+
+/* 206 has a word of its own. */
 static const char *
 refuse_status(int status, const struct cache_defaults *d)
 {
@@ -86,7 +100,7 @@ refuse_status(int status, const struct cache_defaults *d)
         return "partial";
     if (is_nonsense(status) && default_lifetime(d, status) < 0)
         return "status";
-    return status < 200 || status > 599 || status == 304 || status == 412 || status == 416 ? "status" : NULL;
+    return status < 200 || status > 599 || is_never(status) ? "status" : NULL;
 }
 
 /* RFC 9111 3.5 */

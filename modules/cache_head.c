@@ -76,13 +76,15 @@ is_left_out(const struct cache_control *said, struct str name)
     return is_named(&said->private_names, name) || is_named(&said->no_cache_names, name);
 }
 
-/* Age is told anew each time, Warning is gone (RFC 9111 5.5), the others speak to weir alone. */
+/* Age is told anew each time, as Content-Range is of a whole; Warning is gone (RFC 9111 5.5), the others speak to weir
+ * alone. */
 static bool
 is_dropped(const struct field *f)
 {
     static const struct str dropped[] = {
         {"age", 3},           {"warning", 7},         {"surrogate-key", 13},
         {"cache-tag", 9},     {"weir-cache-control", 18}, {"trailer", 7},
+        {"content-range", 13},
     };
 
     if (f->id != FIELD_OTHER && f->id != FIELD_TRAILER)

@@ -195,6 +195,7 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     fields_init(&m->trailers, r->arena);
     flow_clear(&m->body);
     m->body.ended = false;
+    m->body.weightless = true;
     m->block = cache_head_block(h);
     m->length = v.length == CACHE_LENGTH_UNKNOWN ? LENGTH_UNKNOWN : (int64_t)v.length;
     r->no_content = r->method == METHOD_HEAD || r->status == 204 || r->status == 304;

@@ -372,7 +372,8 @@ no_vary_search_query(struct str rule, struct str query, struct arena *a)
     struct parameters all;
     struct rule read;
 
-    if (rule.n == 0 || query.n == 0 || query.n > QUERY_MOST)
+    /* many an origin takes ; for & : what hides behind it is no part of a value that makes no difference */
+    if (rule.n == 0 || query.n == 0 || query.n > QUERY_MOST || memchr(query.p, ';', query.n) != NULL)
         return query;
     read = read_rule(rule);
     if (!read_parameters(&all, &read, (struct str){query.p + 1, query.n - 1}, a))

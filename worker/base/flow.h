@@ -28,6 +28,7 @@ struct flow {
     bool stopped;               /* the writer met the high mark */
     bool ended;
     bool broken;
+    bool weightless;            /* its pieces lie in a mapping and cost no memory, however many there are */
     struct buffer *tail;        /* what is copied goes here; NULL: none yet */
     struct pipe *pipe;          /* see worker/base/pipe.h; NULL: none. The flow's from when it is set */
     uint64_t passed;            /* bytes ever put */

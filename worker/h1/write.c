@@ -328,11 +328,13 @@ finish(struct h1_writer *w, struct request *r, struct message *m)
 bool
 h1_write_body(struct h1_writer *w, struct request *r, struct message *m)
 {
-    while (!w->done && w->wire.bytes < H1_WIRE_MOST) {
+    size_t most = m->body.weightless ? H1_WIRE_WEIGHTLESS : H1_WIRE_MOST;
+
+    while (!w->done && w->wire.bytes < most) {
         size_t n = flow_in_pieces(&m->body);
 
-        if (n > H1_WIRE_MOST)
-            n = H1_WIRE_MOST;
+        if (n > most)
+            n = most;
         if (w->framing == H1_LENGTH && n > w->left)
             return false;
         if (n == 0)

@@ -9,7 +9,8 @@
 #include "worker/h1/parse.h"
 #include "worker/request.h"
 
-#define H1_WIRE_MOST (64 * 1024)        /* bytes of a body on the wire at once */
+#define H1_WIRE_MOST (64 * 1024)        /* bytes of a body on the wire at once, */
+#define H1_WIRE_WEIGHTLESS (1024 * 1024)        /* and of one that costs no memory */
 
 struct h1_writer {
     struct flow wire;
