@@ -226,7 +226,11 @@ seek(struct cached *a, struct cache_hold *hold, enum cache_use *use)
         return result;
     cache_look(worker.cache, *hold, &v);
     h = v.head;
-    if (!cache_verify(worker.cache, *hold) || is_purged(h, false))
+    if ((result = cache_verify(worker.cache, *hold)) == CACHE_BUSY) {
+        cache_leave(worker.cache, *hold);
+        return CACHE_BUSY;
+    }
+    if (result != CACHE_OK || is_purged(h, false))
         return disown(*hold);
     if (!is_mine(a, &v) || (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED))) {
         cache_leave(worker.cache, *hold);
@@ -595,7 +599,7 @@ read_on(struct cached *a)
     struct request *r = a->r;
     bool ended = r->response.body.ended;
 
-    if (ended || !r->started)
+    if (ended || !r->started || (a->step == CACHED_SERVING && !a->starved))
         return;
     r->source->read(r);
 }
@@ -726,7 +730,7 @@ lookup(struct request *r, const void *data)
 static void
 shield(struct request *r)
 {
-    static const struct str prefixes[] = {
+    static const struct str names[] = {
         {"x-forwarded-", 12}, {"x-original-", 11}, {"x-rewrite-", 10},   {"x-host", 6}, {"x-http-host-override", 20},
         {"x-scheme", 8},      {"x-url-scheme", 12}, {"front-end-https", 15},
     };
@@ -735,9 +739,9 @@ shield(struct request *r)
     for (size_t i = 0; i < all->n; i++) {
         struct field *f = &all->v[i];
 
-        for (size_t j = 0; j < sizeof(prefixes) / sizeof(prefixes[0]) && f->id == FIELD_OTHER; j++)
-            if (f->name.n >= prefixes[j].n && field_reads_as((struct str){f->name.p, prefixes[j].n}, prefixes[j]) &&
-                !f->fixed)
+        for (size_t j = 0; j < sizeof(names) / sizeof(names[0]) && f->id == FIELD_OTHER; j++)
+            if (f->name.n >= names[j].n && field_reads_as((struct str){f->name.p, names[j].n}, names[j]) &&
+                (f->name.n == names[j].n || str_ends(names[j], STR("-"))) && !f->fixed)
                 f->gone = true;
     }
     forwarded_alone(r);

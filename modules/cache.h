@@ -150,6 +150,7 @@ struct cached {
     struct ranges ranges;       /* the parts that are sent; one of all */
     size_t part;
     bool part_begun;
+    bool starved;               /* all that is ready was sent: it hears of more */
     uint64_t at;
     struct cache_cursor cursor;
     int64_t held_ms;

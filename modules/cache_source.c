@@ -300,6 +300,7 @@ cache_pump(struct cached *a)
 {
     struct flow *body = &a->r->response.body;
 
+    a->starved = false;
     if (a->r->no_content) {
         body->ended = true;
         return;
@@ -320,6 +321,7 @@ cache_pump(struct cached *a)
             a->part++;
             a->part_begun = false;
         } else if (!put_some(a, part) && !at_end(a, part)) {
+            a->starved = true;
             return;
         }
     }

@@ -8,7 +8,7 @@
 
 #include "shm/slots.h"
 #include "worker/base/log.h"
-#include "worker/count.h"
+#include "worker/state.h"
 
 _Static_assert(RESULTS - 1 == SLOTS_CACHE_RESULTS, "each result is counted");
 
@@ -89,6 +89,16 @@ member(struct arena *a, const struct cache_told *told)
     return (struct str){text, (size_t)(at - text)};
 }
 
+static void
+count(const struct request *r, enum cache_result result)
+{
+    unsigned i = (unsigned)result - 1;
+
+    slots_add(&worker.row->total.cache[i], 1);
+    if (r->route != NULL)
+        slots_add(&worker_counters(r->route->series)->cache[i], 1);
+}
+
 void
 cache_status_tell(struct request *r, const struct cache_told *told)
 {
@@ -96,5 +106,5 @@ cache_status_tell(struct request *r, const struct cache_told *told)
     r->outcome = member(r->arena, told);
     fields_add(&r->response.fields, STR("Cache-Status"), r->outcome);
     if (told->result != RESULT_NONE)
-        count_cache(r, (unsigned)told->result - 1);
+        count(r, told->result);
 }

@@ -86,15 +86,6 @@ count_rate_limited(const struct request *r)
 }
 
 void
-count_cache(const struct request *r, unsigned result)
-{
-    check(result < SLOTS_CACHE_RESULTS);
-    slots_add(&worker.row->total.cache[result], 1);
-    if (r->route != NULL)
-        slots_add(&worker_counters(r->route->series)->cache[result], 1);
-}
-
-void
 count_regex_limit(const struct route *route)
 {
     slots_add(&worker.row->total.regex_limits, 1);

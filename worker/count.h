@@ -26,8 +26,6 @@ void count_client_error(const struct listener *l, enum slots_error kind);
 /* Refused by allow or deny, or by a rate_limit. */
 void count_denied(const struct request *r);
 void count_rate_limited(const struct request *r);
-/* What the cache did for it: an index of slots_cache_name. */
-void count_cache(const struct request *r, unsigned result);
 /* A regex of that route gave up on a request (REGEX_LIMIT). */
 void count_regex_limit(const struct route *route);
 
