@@ -793,12 +793,10 @@ START_TEST(space_goes_where_it_is_wanted)
     ck_assert_uint_eq(before, a->at.class[0].shards);
     before = cache_shard(a, (unsigned)before)->total;
     for (i = 100000; i < 100200; i++, now += 1000) {
-        int answer = stored_put(a, i, 0, 0, 2000000, true);
-
-        ck_assert_int_eq(answer, CACHE_OK);
-        for (j = 0; j < 100; j++, n++)          /* who gave back wants it again */
-            ck_assert_int_eq(stored_put(b, n, 0, 0, 1000, true), CACHE_OK);
+        ck_assert_int_eq(stored_put(a, i, 0, 0, 2000000, true), CACHE_OK);
         cache_tick(a, now);
+        for (j = 0; j < 100; j++, n++)          /* who gave back wants it again, at once */
+            ck_assert_int_eq(stored_put(b, n, 0, 0, 1000, true), CACHE_OK);
     }
     ck_assert_uint_gt(cache_shard(a, a->at.class[1].first)->total, before + 8 * MIB);
     purge_all(60000);
