@@ -135,8 +135,11 @@ cache_key_rule(struct request *r, const struct cache_policy *conf, const struct 
     if ((result = cache_find(worker.cache, &l, &hold)) != CACHE_OK)
         return result;
     cache_look(worker.cache, hold, &v);
-    *rule = cache_verify(worker.cache, hold) ? arena_copy(r->arena, (struct str){v.head, v.head_n}) : STR_NONE;
+    result = cache_verify(worker.cache, hold);
+    *rule = result == CACHE_OK ? arena_copy(r->arena, (struct str){v.head, v.head_n}) : STR_NONE;
     cache_leave(worker.cache, hold);
+    if (result == CACHE_BUSY)
+        return CACHE_BUSY;
     return rule->n > 0 ? CACHE_OK : CACHE_NONE;
 }
 

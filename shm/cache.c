@@ -15,11 +15,11 @@
 #include "shm/cache_parts.h"
 #include "shm/cells.h"
 
-static const struct segment_kind frame = {
+const struct segment_kind cache_frame = {
     .name = "weircach",
-    .version = 1,
+    .version = 2,
     .layout = SEGMENT_LAYOUT(sizeof(struct cache_head), sizeof(struct cache_shard),
-                             sizeof(struct cache_kept) + sizeof(struct cache_record)),
+                             sizeof(struct cache_kept) + sizeof(struct cache_record) + sizeof(struct cache_seal)),
     .owner = sizeof(struct cache),
     .head = sizeof(struct cache_head),
 };
@@ -118,7 +118,7 @@ lay_out(const struct cache_shape *shape, unsigned rows, unsigned small, unsigned
 }
 
 static unsigned
-regions_least(const struct cache_class *class, const struct space_pool *pool)
+least_of(const struct cache_class *class, const struct space_pool *pool)
 {
     size_t n = class->first == 0 ? SMALL_LEAST * class->most : LARGE_LEAST * class->most + CACHE_CHUNK;
 
@@ -136,8 +136,8 @@ fits(const struct cache_shape *shape, const struct cache_layout *at, struct spac
         return false;
     memset(pool, 0, sizeof(*pool));
     space_pool_init(pool, shape->size, at->end);
-    small = (uint64_t)s->shards * regions_least(s, pool);
-    large = (uint64_t)l->shards * regions_least(l, pool);
+    small = (uint64_t)s->shards * least_of(s, pool);
+    large = (uint64_t)l->shards * least_of(l, pool);
     return close ? small + large <= pool->regions : large + 8 * small <= pool->regions;
 }
 
@@ -171,8 +171,8 @@ is_sane(const struct cache_shape *shape, unsigned rows)
 
 /* Making */
 
-static bool
-make_lock(pthread_mutex_t *lock)
+bool
+cache_make_lock(pthread_mutex_t *lock)
 {
     pthread_mutexattr_t attr;
     bool good;
@@ -185,6 +185,12 @@ make_lock(pthread_mutex_t *lock)
     return good;
 }
 
+unsigned
+cache_regions_least(const struct cache *c, unsigned shard)
+{
+    return least_of(cache_class(c, shard), &c->head->pool);
+}
+
 static bool
 make_shard(struct cache *c, unsigned shard)
 {
@@ -192,11 +198,11 @@ make_shard(struct cache *c, unsigned shard)
     const struct cache_class *class = cache_class(c, shard);
     struct space_view v = cache_view(c, shard);
 
-    space_init(&v, regions_least(class, v.pool), v.pool->regions);
+    space_init(&v, cache_regions_least(c, shard), v.pool->regions);
     queue_init(&s->queue, &v, class->offset + (shard - class->first) * class->stride + class->ghost, class->ghosts);
     s->fresh = 1;
     s->total = space_total(&v);
-    return make_lock(&s->lock);
+    return cache_make_lock(&s->lock);
 }
 
 static bool
@@ -211,52 +217,61 @@ make_shards(struct cache *c)
     return true;
 }
 
-static bool
-find_parts(struct cache *c, const struct cache_shape *shape, unsigned rows, struct space_pool *pool)
+bool
+cache_find_parts(struct cache *c, const struct cache_shape *shape, unsigned rows, struct space_pool *pool)
 {
     c->head = c->segment.base;
     c->rows = rows;
-    return choose(shape, rows, &c->at, pool);
+    return is_sane(shape, rows) && choose(shape, rows, &c->at, pool);
 }
 
-struct cache *
-cache_create(const struct cache_shape *shape, const struct slots *slots)
+bool
+cache_fill_in(struct cache *c, const struct cache_shape *shape, const struct slots *slots, bool file)
 {
     unsigned rows = slots_rows(slots);
-    struct cache *c;
-    int error = EINVAL;
 
-    if (!is_sane(shape, rows)) {
-        errno = EINVAL;
-        return NULL;
-    }
-    c = segment_make(&frame, segment_pages(shape->size));
-    if (c == NULL)
-        return NULL;
     c->slots = slots;
     c->head = c->segment.base;
     c->head->size = shape->size;
     c->head->max_object = shape->max_object;
     c->head->rows = rows;
-    if (find_parts(c, shape, rows, &c->head->pool) && make_shards(c))
+    c->head->file = file;
+    c->front = file ? sizeof(struct cache_seal) : 0;
+    return cache_find_parts(c, shape, rows, &c->head->pool) && make_shards(c);
+}
+
+struct cache *
+cache_create(const struct cache_shape *shape, const struct slots *slots)
+{
+    struct cache *c;
+
+    if (!is_sane(shape, slots_rows(slots))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    c = segment_make(&cache_frame, segment_pages(shape->size));
+    if (c == NULL)
+        return NULL;
+    if (cache_fill_in(c, shape, slots, false))
         return c;
     cache_detach(c);
-    errno = error;
+    errno = EINVAL;
     return NULL;
 }
 
-/* What it says of itself is read once. */
-static bool
-understand(void *owner, unsigned rows)
+bool
+cache_understand(void *owner, unsigned rows)
 {
     struct cache *c = owner;
     const struct cache_head *head = c->segment.base;
     struct cache_shape shape = {(size_t)__atomic_load_n(&head->size, __ATOMIC_RELAXED),
                                 (size_t)__atomic_load_n(&head->max_object, __ATOMIC_RELAXED)};
+    unsigned says = __atomic_load_n(&head->rows, __ATOMIC_RELAXED);
     struct space_pool pool;
 
-    return head->rows == rows && is_sane(&shape, rows) && segment_pages(shape.size) == c->segment.size &&
-           find_parts(c, &shape, rows, &pool) && pool.region_size == head->pool.region_size &&
+    c->front = __atomic_load_n(&head->file, __ATOMIC_RELAXED) ? sizeof(struct cache_seal) : 0;
+    return (rows == 0 || says == rows) && is_sane(&shape, says) && segment_pages(shape.size) == c->segment.size &&
+           cache_find_parts(c, &shape, says, &pool) && pool.region_size == head->pool.region_size &&
            pool.regions == head->pool.regions && pool.offset == head->pool.offset &&
            pool.unit_shift == head->pool.unit_shift;
 }
@@ -264,7 +279,7 @@ understand(void *owner, unsigned rows)
 struct cache *
 cache_attach(int fd, const struct slots *slots)
 {
-    struct cache *c = segment_take(&frame, fd, understand, slots_rows(slots));
+    struct cache *c = segment_take(&cache_frame, fd, cache_understand, slots_rows(slots));
 
     if (c != NULL)
         c->slots = slots;
@@ -282,6 +297,8 @@ cache_detach(struct cache *c)
 {
     free(c->use[CACHE_SMALL_CLASS]);
     free(c->use[CACHE_LARGE_CLASS]);
+    free(c->sums[CACHE_SMALL_CLASS]);
+    free(c->sums[CACHE_LARGE_CLASS]);
     segment_end(c);
 }
 
@@ -289,6 +306,18 @@ struct cache_shape
 cache_shape(const struct cache *c)
 {
     return (struct cache_shape){(size_t)c->head->size, (size_t)c->head->max_object};
+}
+
+void
+cache_set_heads(struct cache *c, uint32_t version)
+{
+    c->head->heads = version;
+}
+
+uint32_t
+cache_heads(const struct cache *c)
+{
+    return c->head->heads;
 }
 
 /* Its memory is touched where it is used. */
@@ -301,8 +330,10 @@ cache_begin(struct cache *c, unsigned row)
         const struct cache_class *class = &c->at.class[i];
 
         free(c->use[i]);
+        free(c->sums[i]);
         c->use[i] = calloc((size_t)class->shards * class->holds + 1, sizeof(struct cache_use));
-        if (c->use[i] == NULL)
+        c->sums[i] = c->front > 0 ? calloc((size_t)class->shards * class->holds + 1, sizeof(struct cache_sum)) : NULL;
+        if (c->use[i] == NULL || (c->front > 0 && c->sums[i] == NULL))
             return false;
     }
     cells_raise(&c->head->high, row);
@@ -341,5 +372,6 @@ cache_sum(const struct cache *c, struct cache_totals *t)
         t->evicted += __atomic_load_n(&s->evicted, __ATOMIC_RELAXED);
         t->resets += __atomic_load_n(&s->resets, __ATOMIC_RELAXED);
     }
+    t->dropped = __atomic_load_n(&c->head->dropped, __ATOMIC_RELAXED);
     t->space = c->head->pool.regions * c->head->pool.region_size;
 }

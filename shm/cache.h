@@ -68,13 +68,17 @@ struct cache_shape {
     size_t max_object;          /* head and body; at most size / 16 */
 };
 
-/* NULL with errno. */
+/* NULL with errno. See cache_file.h for one that lies in a file. */
 struct cache *cache_create(const struct cache_shape *shape, const struct slots *slots);
 /* After an upgrade: as slots_attach. NULL where it holds no segment of this version, or not of so many rows. */
 struct cache *cache_attach(int fd, const struct slots *slots);
 int cache_fd(const struct cache *c);
 void cache_detach(struct cache *c);
 struct cache_shape cache_shape(const struct cache *c);
+
+/* Which version of heads its users store in it; 0 at first. */
+void cache_set_heads(struct cache *c, uint32_t version);
+uint32_t cache_heads(const struct cache *c);
 
 /*
  * The worker of that row is gone: its bits go, its fetches are broken, and whoever waits for these is woken. Takes no
@@ -162,9 +166,9 @@ struct cache_cursor {
 int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uint64_t most, struct iovec *iov,
                int max);
 
-/* The checksum of a whole object of a file, looked at once after a restart: false: it is not what was written, and is
- * gone. True at once where there is no file, or it was looked at. */
-bool cache_verify(struct cache *c, struct cache_hold hold);
+/* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file, or it
+ * was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
+int cache_verify(struct cache *c, struct cache_hold hold);
 
 /*
  * Once a second for each hold that is kept for a client: true: it has to be left now. It is of before a reset, and
@@ -226,7 +230,8 @@ int cache_drop(struct cache *c, struct cache_hold hold);
 
 /*
  * Tags: an object notes cache_now() from before it was asked for, and the number of each of its tags; it is gone once
- * cache_tag_purged says a later time for one of them. No lock; two tags that share a number are purged together.
+ * cache_tag_purged says a later time for one of them. No lock; tags that share a place are purged together. A tag's
+ * number is the same in a cache of any size.
  */
 uint64_t cache_now(const struct cache *c);
 uint32_t cache_tag(const struct cache *c, const struct cache_key *tag);

@@ -33,6 +33,7 @@ cache_fill_record(struct cache *c, struct cache_hold hold, cache_address record,
     h->tail_start = h->base;
     h->room = r->head_n + room;
     h->chunk = room < CACHE_CHUNK ? (uint32_t)room : CACHE_CHUNK;
+    cache_seal_begin(c, hold);
     __atomic_store_n(&h->record, record, __ATOMIC_RELEASE);
     cache_hold_weigh(c, hold);
 }
@@ -125,7 +126,7 @@ cache_open(struct cache *c, struct cache_hold *hold, cache_variant variant, cons
            uint64_t length)
 {
     struct cache_kept *h = cache_hold_at(c, *hold);
-    size_t first = cache_room_head(head, n), most = (size_t)c->head->max_object;
+    size_t first = cache_room_head(c, head, n), most = (size_t)c->head->max_object;
     unsigned large = cache_shard_large(c, &h->key);
     struct cache_hold next;
     int answer;
@@ -254,11 +255,12 @@ publish(struct cache *c, struct cache_hold hold, const struct cache_locked *l)
 
     if (is_doomed(h) || !take_place(c, l->small, h) || (l->large != CACHE_NO_SHARD && !take_place(c, l->large, h)))
         return;
-    space_trim(&v, h->record, sizeof(*r) + r->head_n + h->ready);
+    space_trim(&v, h->record, cache_record_skip(c, h->record) + h->ready);
     h->room = r->head_n + h->ready;
     cache_index_set_length(r, h->ready);
     if (h->flags & HOLD_SOFT)
         r->flags |= RECORD_SOFT;
+    cache_seal_put(c, hold, h->record);
     cache_hold_publish(c, hold);
     cache_index_insert(c, hold.shard, h->record);
 }
@@ -298,7 +300,7 @@ replace_head(struct cache *c, struct cache_hold hold, struct cache_hold seen, co
     if (o->place != PLACE_OBJECT)
         return CACHE_NONE;
     old = cache_record_at(c, o->record);
-    if (cache_room_head(head, n) + cache_index_length(old) > c->head->max_object)
+    if (cache_room_head(c, head, n) + cache_index_length(old) > c->head->max_object)
         return CACHE_LARGE;
     answer = cache_room_record(c, seen.shard, head, n, 0, &record);
     if (answer != CACHE_OK)
@@ -310,6 +312,7 @@ replace_head(struct cache *c, struct cache_hold hold, struct cache_hold seen, co
     cache_index_set_length(new, cache_index_length(old));
     if (__atomic_load_n(&h->flags, __ATOMIC_SEQ_CST) & HOLD_SOFT)
         new->flags = RECORD_SOFT;
+    cache_seal_put_as(c, seen.shard, record, o->record);
     cache_index_replace(c, seen.shard, o->record, record);
     __atomic_store_n(&h->state, CACHE_REFRESHED, __ATOMIC_SEQ_CST);
     return CACHE_OK;
@@ -322,7 +325,7 @@ cache_refresh(struct cache *c, struct cache_hold hold, struct cache_hold seen, c
     struct cache_locked l;
     int answer = CACHE_NONE;
 
-    if (cache_room_head(head, n) > c->head->pool.region_size / 2)
+    if (cache_room_head(c, head, n) > c->head->pool.region_size / 2)
         return CACHE_LARGE;
     if (!cache_lock_key(c, &h->key, cache_class_of(c, seen.shard) == CACHE_LARGE_CLASS, &l))
         return CACHE_BUSY;
@@ -389,9 +392,12 @@ bool
 cache_wrote(struct cache *c, struct cache_hold hold, size_t n)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
+    size_t left;
+    const unsigned char *p = cache_fill_at(c, h, &left);
 
-    if (n > cache_fill_left(c, h))
+    if (n > left)
         abort();                                /* it lies in another's bytes by now */
+    cache_seal_add(c, hold, p, n);
     __atomic_store_n(&h->ready, h->ready + n, __ATOMIC_RELEASE);
     cache_hold_wake(c, hold);
     return is_used_here(c, hold, 1) || is_shared_before(c, hold, is_used_here);

@@ -26,7 +26,7 @@ void cache_fill_continue(struct cache *c, struct cache_hold from, struct cache_h
 /* It isn't met in another hold any more. */
 void cache_fill_part(struct cache *c, struct cache_hold hold);
 
-/* Bytes left in the extent it writes to. */
-size_t cache_fill_left(const struct cache *c, const struct cache_kept *h);
+/* Where its next byte goes, and how many bytes are left in that extent. */
+unsigned char *cache_fill_at(const struct cache *c, const struct cache_kept *h, size_t *left);
 
 #endif

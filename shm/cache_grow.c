@@ -25,7 +25,7 @@ enum {
 static size_t
 skip_of(const struct cache *c, const struct cache_kept *h)
 {
-    return h->tail == h->record ? sizeof(struct cache_record) + cache_record_at(c, h->record)->head_n : 0;
+    return h->tail == h->record ? cache_record_skip(c, h->record) : 0;
 }
 
 static unsigned char *
@@ -39,13 +39,14 @@ tail_of(const struct cache *c, const struct cache_kept *h, size_t *n)
     return p + skip;
 }
 
-size_t
-cache_fill_left(const struct cache *c, const struct cache_kept *h)
+unsigned char *
+cache_fill_at(const struct cache *c, const struct cache_kept *h, size_t *left)
 {
-    size_t n;
+    unsigned char *p = tail_of(c, h, left);
+    size_t at = (size_t)(h->ready - h->tail_start);
 
-    tail_of(c, h, &n);
-    return n - (size_t)(h->ready - h->tail_start);
+    *left -= at;
+    return p + at;
 }
 
 /* To the extent behind it. False: there is none. */
@@ -88,7 +89,7 @@ static void
 copy(struct cache *c, const struct cache_kept *from, struct cache_kept *to)
 {
     struct space_view v = cache_view(c, 0);
-    size_t skip = sizeof(struct cache_record) + cache_record_at(c, from->record)->head_n, n;
+    size_t skip = cache_record_skip(c, from->record), n;
     cache_address at = from->record;
     struct iovec room;
 
@@ -118,13 +119,14 @@ become_large(struct cache *c, struct cache_hold *hold)
 {
     struct cache_kept *h = cache_hold_at(c, *hold);
     struct cache_record *r = cache_record_at(c, h->record);
-    struct iovec head = {r->head, r->head_n};
+    struct iovec head = {cache_record_head(c, r), r->head_n};
     struct cache_hold next;
     int answer = cache_fill_go_on(c, *hold, &head, 1, h->ready + CACHE_CHUNK, &next);
 
     if (answer != CACHE_OK)
         return answer;
     copy(c, h, cache_hold_at(c, next));
+    cache_seal_move(c, *hold, next);
     cache_fill_continue(c, *hold, next);
     *hold = next;
     return CACHE_OK;
@@ -186,8 +188,8 @@ static int
 make_part(struct cache *c, struct cache_hold from, unsigned shard, struct cache_hold *part)
 {
     struct cache_kept *f = cache_hold_at(c, from), *h;
-    const struct cache_record *r = cache_record_at(c, f->record);
-    struct iovec head = {(void *)(uintptr_t)r->head, r->head_n};
+    struct cache_record *r = cache_record_at(c, f->record);
+    struct iovec head = {cache_record_head(c, r), r->head_n};
     uint64_t room = part_most(c, shard) < CACHE_CHUNK ? part_most(c, shard) : CACHE_CHUNK;
     struct space_view v = cache_view(c, shard);
     cache_address record;
@@ -276,7 +278,7 @@ most_of(const struct cache *c, struct cache_hold hold, const struct cache_kept *
 {
     if (h->flags & HOLD_PART)
         return part_most(c, hold.shard);
-    return cache_class(c, hold.shard)->most - sizeof(struct cache_record) - cache_record_at(c, h->record)->head_n;
+    return cache_class(c, hold.shard)->most - cache_record_skip(c, h->record);
 }
 
 static int

@@ -113,19 +113,34 @@ limit(struct cache *c, unsigned shard, const struct cache_key *key)
         cache_index_remove(c, shard, last, true);
 }
 
-void
-cache_index_insert(struct cache *c, unsigned shard, cache_address record)
+static void
+chain(struct cache *c, unsigned shard, cache_address record)
 {
-    struct cache_shard *s = cache_shard(c, shard);
     struct cache_record *r = cache_record_at(c, record);
-    struct space_view v = cache_view(c, shard);
     uint32_t *bucket = cache_index_bucket(c, shard, &r->key);
 
     limit(c, shard, &r->key);
     r->chain = *bucket;
     __atomic_store_n(bucket, record, __ATOMIC_RELAXED);
-    queue_add(&s->queue, &v, record, cache_index_room(c, shard, record));
-    count(s, r, 1);
+    count(cache_shard(c, shard), r, 1);
+}
+
+void
+cache_index_insert(struct cache *c, unsigned shard, cache_address record)
+{
+    struct space_view v = cache_view(c, shard);
+
+    chain(c, shard, record);
+    queue_add(&cache_shard(c, shard)->queue, &v, record, cache_index_room(c, shard, record));
+}
+
+void
+cache_index_restore(struct cache *c, unsigned shard, cache_address record, unsigned queue, unsigned freq)
+{
+    struct space_view v = cache_view(c, shard);
+
+    chain(c, shard, record);
+    queue_restore(&cache_shard(c, shard)->queue, &v, record, cache_index_room(c, shard, record), queue, freq);
 }
 
 /* Where the address of this record stands. */
@@ -166,6 +181,7 @@ cache_index_remove(struct cache *c, unsigned shard, cache_address record, bool e
     struct cache_hold hold = {shard, r->hold};
     uint32_t *at = place_of(c, shard, record);
 
+    cache_seal_break(c, r);
     if (*at != 0)
         __atomic_store_n(at, r->chain, __ATOMIC_RELAXED);
     dequeue(c, shard, record, evicted);
@@ -189,6 +205,7 @@ cache_index_replace(struct cache *c, unsigned shard, cache_address old, cache_ad
     struct space_view v = cache_view(c, shard);
     uint32_t *at = place_of(c, shard, old);
 
+    cache_seal_break(c, was);
     is->chain = was->chain;
     is->hold = was->hold;
     __atomic_store_n(at, new, __ATOMIC_RELAXED);

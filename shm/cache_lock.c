@@ -53,6 +53,7 @@ reset(struct cache *c, unsigned shard)
     __atomic_store_n(&s->quarantine_ms, c->now_ms, __ATOMIC_SEQ_CST);
     __atomic_store_n(&s->quarantine, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&s->resets, s->resets + 1, __ATOMIC_RELAXED);
+    s->born = __atomic_add_fetch(&c->head->now, 1, __ATOMIC_SEQ_CST);
     s->epoch++;
     memset(cache_buckets(c, shard), 0, class->buckets * sizeof(uint32_t));
     memset(s->fetch, 0, sizeof(s->fetch));

@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "shm/cache_queue.h"
+#include "shm/digest.h"
 #include "shm/segment.h"
 #include "shm/slots.h"
 
@@ -87,6 +88,7 @@ struct cache_shard {
     uint32_t starved;           /* room was wanted, and everything is held */
     uint32_t wants;             /* room was wanted, and it has less than what it may count on */
     uint64_t quarantine_ms;     /* since when */
+    uint64_t born;              /* seals from before are void: it was reset */
     uint64_t objects, bytes, used, total, evicted, resets;
     uint64_t evicted_bytes;
     uint64_t yield_ms;          /* since when it gives a region back; 0: it does not */
@@ -107,13 +109,15 @@ struct cache_tag {
 
 struct cache_head {
     struct segment_head segment;
-    char boot[40];              /* of a file: the boot in which its locks were made */
-    uint64_t flags;
+    struct digest_key key;      /* of seals */
+    uint32_t file;              /* nonzero: there are seals */
+    uint32_t heads;             /* which version of heads its users store */
+    uint64_t dropped;           /* objects that were not whole */
     uint64_t size;              /* that was asked for */
     uint64_t max_object;
     uint32_t rows;
     uint32_t high;              /* the highest row that ever began */
-    uint64_t now;               /* counts purges */
+    uint64_t now;               /* counts purges, and seals */
     uint64_t lease_ms;          /* when space was moved last */
     uint64_t evicted_bytes[CACHE_CLASSES];      /* by then */
     uint64_t flow[CACHE_CLASSES];               /* bytes evicted in a second, smoothed */
@@ -149,6 +153,13 @@ struct cache_use {
     uint32_t size;              /* in units of 64 bytes, as counted in the row's cell */
 };
 
+/* The sum of a body as it is written, or looked at after a restart. */
+struct cache_sum {
+    struct digest digest;
+    uint64_t at;                /* bytes looked at */
+    uint64_t place;             /* of the seal */
+};
+
 struct cache {
     struct segment segment;
     struct cache_head *head;
@@ -158,6 +169,8 @@ struct cache {
     uint64_t now_ms;            /* as last told */
     struct cache_layout at;
     struct cache_use *use[CACHE_CLASSES];
+    size_t front;               /* bytes between a record and its head */
+    struct cache_sum *sums[CACHE_CLASSES];      /* of a file: by hold */
 };
 
 /* --- cache.c --- */
@@ -216,6 +229,25 @@ cache_record_at(const struct cache *c, cache_address a)
     size_t n;
 
     return space_data(&v, a, &n);
+}
+
+/* Where its head begins; how many bytes of its first extent that is behind, and with the head. */
+static inline unsigned char *
+cache_record_head(const struct cache *c, struct cache_record *r)
+{
+    return r->rest + c->front;
+}
+
+static inline size_t
+cache_record_front(const struct cache *c)
+{
+    return sizeof(struct cache_record) + c->front;
+}
+
+static inline size_t
+cache_record_skip(const struct cache *c, cache_address record)
+{
+    return cache_record_front(c) + cache_record_at(c, record)->head_n;
 }
 
 #define CACHE_NO_SHARD UINT32_MAX
@@ -314,6 +346,8 @@ cache_address cache_index_same(struct cache *c, unsigned shard, const struct cac
                                bool mark);
 /* It can be found from now on. */
 void cache_index_insert(struct cache *c, unsigned shard, cache_address record);
+/* The same for one that was asked for so often, in that queue, before the restart. */
+void cache_index_restore(struct cache *c, unsigned shard, cache_address record, unsigned queue, unsigned freq);
 /* It can't be found any more, and is freed when nobody holds it. `evicted`: to make room. */
 void cache_index_remove(struct cache *c, unsigned shard, cache_address record, bool evicted);
 /* The new record takes the place of the old one, whose hold it gets. The old one's bytes stay. */
@@ -338,8 +372,41 @@ int cache_room_grow(struct cache *c, unsigned shard, cache_address last, size_t 
 int cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body,
                       cache_address *record);
 /* Bytes that a record and its head take. */
-size_t cache_room_head(const struct iovec *head, int n);
+size_t cache_room_head(const struct cache *c, const struct iovec *head, int n);
 /* Evicts what lies in a region that is being given back: looks at so many. */
 void cache_room_clear(struct cache *c, unsigned shard, unsigned most);
+
+/* --- cache_seal.c: nothing of it does anything where there is no file --- */
+
+/* The filler's: a body begins; goes on in another hold with what was written so far; bytes of it were written. */
+void cache_seal_begin(struct cache *c, struct cache_hold hold);
+void cache_seal_move(struct cache *c, struct cache_hold from, struct cache_hold to);
+void cache_seal_add(struct cache *c, struct cache_hold hold, const void *bytes, size_t n);
+
+/* Under the lock: a record that is to be found; its body is what the hold's filler wrote, or that of another record. */
+void cache_seal_put(struct cache *c, struct cache_hold hold, cache_address record);
+void cache_seal_put_as(struct cache *c, unsigned shard, cache_address record, cache_address other);
+/* It isn't found any more. */
+void cache_seal_break(const struct cache *c, struct cache_record *r);
+
+struct cache_seal *cache_seal_of(const struct cache *c, struct cache_record *r);
+/* The two sums; `extents`: as cache_seal_extent added them, from cache_seal_extents on. */
+uint32_t cache_seal_head(const struct cache *c, cache_address record);
+void cache_seal_extents(const struct cache *c, struct digest *d, cache_address record);
+void cache_seal_extent(struct digest *d, cache_address extent, uint32_t units);
+uint32_t cache_seal_chain(const struct digest *d);
+
+/* --- cache.c, for cache_file.c --- */
+
+extern const struct segment_kind cache_frame;
+
+/* Where things lie, from the shape and the rows; false: nothing of that shape can be. */
+bool cache_find_parts(struct cache *c, const struct cache_shape *shape, unsigned rows, struct space_pool *pool);
+/* The head and all shards, of a segment of zeros but for its name. */
+bool cache_fill_in(struct cache *c, const struct cache_shape *shape, const struct slots *slots, bool file);
+/* From what its head says, read once. False: that is none of so many rows (0: any). */
+bool cache_understand(void *owner, unsigned rows);
+bool cache_make_lock(pthread_mutex_t *lock);
+unsigned cache_regions_least(const struct cache *c, unsigned shard);
 
 #endif

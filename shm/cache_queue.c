@@ -169,6 +169,15 @@ queue_add(struct cache_queue *q, const struct space_view *v, cache_address recor
 }
 
 void
+queue_restore(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes, unsigned queue,
+              unsigned freq)
+{
+    record_at(v, record)->freq = (uint8_t)(freq < FREQ_MOST ? freq : FREQ_MOST);
+    append(q, v, record, queue == RECORD_QUEUE_MAIN ? RECORD_QUEUE_MAIN : RECORD_QUEUE_SMALL, bytes);
+    q->objects++;
+}
+
+void
 queue_remove(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes)
 {
     if (record_at(v, record)->queue == RECORD_QUEUE_NONE)

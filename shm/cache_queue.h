@@ -34,6 +34,9 @@ void queue_touch(struct cache_record *r);
  * queue_add and after what takes it out; queue_remove of such a one does nothing.
  */
 void queue_add(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes);
+/* The same for one that was there before a restart: in that queue, asked for so often. */
+void queue_restore(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes,
+                   unsigned queue, unsigned freq);
 void queue_remove(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes);
 /* The new record stands where the old one stood, as often asked for; the old one is in none. */
 void queue_replace(struct cache_queue *q, const struct space_view *v, cache_address old, cache_address new,

@@ -27,9 +27,9 @@ cache_look(struct cache *c, struct cache_hold hold, struct cache_view *v)
     v->head_n = 0;
     record = v->state == CACHE_FETCHING ? 0 : __atomic_load_n(&h->record, __ATOMIC_ACQUIRE);
     if (record != 0) {
-        const struct cache_record *r = cache_record_at(c, record);
+        struct cache_record *r = cache_record_at(c, record);
 
-        v->head = r->head;
+        v->head = cache_record_head(c, r);
         v->head_n = r->head_n;
         v->soft = v->state == CACHE_WHOLE ? (__atomic_load_n(&r->flags, __ATOMIC_RELAXED) & RECORD_SOFT) != 0 : v->soft;
     }
@@ -50,7 +50,7 @@ bytes_of(const struct cache *c, cache_address extent, cache_address body, size_t
 {
     struct space_view v = cache_view(c, 0);
     unsigned char *p = space_data(&v, extent, n);
-    size_t skip = extent == body ? sizeof(struct cache_record) + cache_record_at(c, body)->head_n : 0;
+    size_t skip = extent == body ? cache_record_skip(c, body) : 0;
 
     *n -= skip;
     return p + skip;
@@ -87,15 +87,6 @@ cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uin
         from += have;
     }
     return n;
-}
-
-/* There is no file: what is found was written since the segment was made. */
-bool
-cache_verify(struct cache *c, struct cache_hold hold)
-{
-    (void)c;
-    (void)hold;
-    return true;
 }
 
 /* Of the rows, the one that holds the most there, the lowest of those that hold as much; *sum: of all. */

@@ -1,6 +1,6 @@
 /*
- * An object as it lies in the cache's space: a record at the front of its first extent, the head behind it, then the
- * body, which goes on in further extents. Addresses are units from the base of the segment; 0 is none.
+ * An object as it lies in the cache's space: a record at the front of its first extent, of a file its seal, the head
+ * behind it, then the body, which goes on in further extents. Addresses are units from the base of the segment; 0 is none.
  */
 #ifndef WEIR_CACHE_RECORD_H
 #define WEIR_CACHE_RECORD_H
@@ -20,8 +20,7 @@ struct cache_extent {
 
 enum { RECORD_QUEUE_NONE, RECORD_QUEUE_SMALL, RECORD_QUEUE_MAIN };
 
-#define RECORD_SEALED 1         /* checksums stand behind the body */
-#define RECORD_VERIFIED 2       /* and were looked at since the file was opened */
+#define RECORD_VERIFIED 2       /* of a file: its body was held against its seal, or was written since that was opened */
 #define RECORD_SOFT 4           /* purged softly */
 #define RECORD_MARK 8           /* no object: that its key is not storable, until the time in `length` */
 
@@ -39,7 +38,18 @@ struct cache_record {
     uint8_t freq;               /* queue's */
     uint8_t queue;
     uint8_t flags;
-    unsigned char head[];       /* 8-aligned */
+    unsigned char rest[];       /* 8-aligned: cache_seal, where there is a file; the head */
+};
+
+/*
+ * What proves, after a restart, that a record was one that could be found, and is as it was. Sums are made with a key
+ * that is the file's own, so that no contents can be made to look like one.
+ */
+struct cache_seal {
+    uint32_t head;              /* of the record, its address and its head */
+    uint32_t chain;             /* of all its extents, and where its body begins */
+    uint64_t body;
+    uint64_t place;             /* when << 16 | shard; 0: there is no seal. `when` counts up */
 };
 
 _Static_assert(sizeof(struct cache_record) == 56, "each byte is paid for by each object");

@@ -103,9 +103,9 @@ cache_room_grow(struct cache *c, unsigned shard, cache_address last, size_t leas
 }
 
 size_t
-cache_room_head(const struct iovec *head, int n)
+cache_room_head(const struct cache *c, const struct iovec *head, int n)
 {
-    size_t sum = sizeof(struct cache_record);
+    size_t sum = cache_record_front(c);
     int i;
 
     for (i = 0; i < n; i++)
@@ -117,7 +117,7 @@ int
 cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body,
                   cache_address *record)
 {
-    size_t first = cache_room_head(head, n);
+    size_t first = cache_room_head(c, head, n);
     int answer = cache_room_take(c, shard, first, first + body, record), i;
     struct cache_record *r;
     unsigned char *p;
@@ -125,10 +125,10 @@ cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int
     if (answer != CACHE_OK)
         return answer;
     r = cache_record_at(c, *record);
-    memset(r, 0, sizeof(*r));
-    r->head_n = (uint32_t)(first - sizeof(*r));
+    memset(r, 0, cache_record_front(c));
+    r->head_n = (uint32_t)(first - cache_record_front(c));
     r->body = *record;
-    for (i = 0, p = r->head; i < n; p += head[i].iov_len, i++) {
+    for (i = 0, p = cache_record_head(c, r); i < n; p += head[i].iov_len, i++) {
         if (head[i].iov_len > 0)
             memcpy(p, head[i].iov_base, head[i].iov_len);
     }

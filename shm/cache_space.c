@@ -253,6 +253,12 @@ space_data(const struct space_view *v, cache_address extent, size_t *n)
     return e + 1;
 }
 
+uint32_t
+space_units(const struct space_view *v, cache_address extent)
+{
+    return blocks_units(v, extent);
+}
+
 cache_address
 space_next(const struct space_view *v, cache_address extent)
 {

@@ -106,5 +106,6 @@ space_at(const struct space_view *v, cache_address a)
 /* The bytes of an extent, and how many; what comes after it. These two need no lock where the chain is held. */
 void *space_data(const struct space_view *v, cache_address extent, size_t *n);
 cache_address space_next(const struct space_view *v, cache_address extent);
+uint32_t space_units(const struct space_view *v, cache_address extent);
 
 #endif

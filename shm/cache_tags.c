@@ -1,12 +1,13 @@
 /*
- * Knows when each tag was purged last: two words for each number, and a clock that counts purges.
+ * Knows when each tag was purged last: two words for each place, and a clock that counts purges. A tag's number names
+ * its place by its highest bits, so that it does in a cache of another size, too.
  */
 #include "shm/cache_parts.h"
 
 static struct cache_tag *
 at(const struct cache *c, uint32_t tag)
 {
-    return (struct cache_tag *)(void *)((char *)c->segment.base + c->at.tag) + tag % c->at.tags;
+    return (struct cache_tag *)(void *)((char *)c->segment.base + c->at.tag) + (((uint64_t)tag * c->at.tags) >> 32);
 }
 
 uint64_t
@@ -18,7 +19,8 @@ cache_now(const struct cache *c)
 uint32_t
 cache_tag(const struct cache *c, const struct cache_key *tag)
 {
-    return (uint32_t)(((unsigned __int128)tag->word[0] * c->at.tags) >> 64);
+    (void)c;
+    return (uint32_t)(tag->word[0] >> 32);
 }
 
 /* Of two at once the later one stays. */

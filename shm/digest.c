@@ -3,15 +3,10 @@
  */
 #include "shm/digest.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-
-struct state {
-    uint64_t v[4];
-    uint64_t word;              /* bytes that do not make a whole word yet */
-    uint64_t size;              /* of all so far */
-};
 
 bool
 digest_key_make(struct digest_key *key)
@@ -45,21 +40,41 @@ turn(uint64_t v[4])
 }
 
 static void
-take(struct state *s, uint64_t word)
+take(struct digest *s, uint64_t word)
 {
     s->v[3] ^= word;
     turn(s->v);
     s->v[0] ^= word;
 }
 
-static void
-put(struct state *s, const void *bytes, size_t n)
+void
+digest_begin(struct digest *s, const struct digest_key *key)
+{
+    *s = (struct digest){
+        .v = {key->k[0] ^ 0x736f6d6570736575, key->k[1] ^ 0x646f72616e646f6d, key->k[0] ^ 0x6c7967656e657261,
+              key->k[1] ^ 0x7465646279746573},
+    };
+}
+
+/* Words at once, where they begin a new one. */
+void
+digest_add(struct digest *s, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
-    size_t i;
+    uint64_t word;
 
-    for (i = 0; i < n; i++) {
-        s->word |= (uint64_t)p[i] << 8 * (s->size & 7);
+    while (n > 0) {
+        if ((s->size & 7) == 0 && n >= sizeof(word)) {
+            memcpy(&word, p, sizeof(word));
+            take(s, le64toh(word));
+            s->size += sizeof(word);
+            p += sizeof(word);
+            n -= sizeof(word);
+            continue;
+        }
+        s->word |= (uint64_t)*p << 8 * (s->size & 7);
+        p++;
+        n--;
         if ((++s->size & 7) == 0) {
             take(s, s->word);
             s->word = 0;
@@ -67,29 +82,27 @@ put(struct state *s, const void *bytes, size_t n)
     }
 }
 
-static uint64_t
-end(struct state *s)
+uint64_t
+digest_end(struct digest s)
 {
-    take(s, s->word | s->size << 56);
-    s->v[2] ^= 0xff;
-    turn(s->v);
-    turn(s->v);
-    turn(s->v);
-    return s->v[0] ^ s->v[1] ^ s->v[2] ^ s->v[3];
+    take(&s, s.word | s.size << 56);
+    s.v[2] ^= 0xff;
+    turn(s.v);
+    turn(s.v);
+    turn(s.v);
+    return s.v[0] ^ s.v[1] ^ s.v[2] ^ s.v[3];
 }
 
 uint64_t
 digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m)
 {
-    struct state s = {
-        .v = {key->k[0] ^ 0x736f6d6570736575, key->k[1] ^ 0x646f72616e646f6d, key->k[0] ^ 0x6c7967656e657261,
-              key->k[1] ^ 0x7465646279746573},
-    };
-    uint64_t first = n, digest;
+    struct digest s;
+    uint64_t digest;
 
-    take(&s, first);
-    put(&s, a, n);
-    put(&s, b, m);
-    digest = end(&s);
+    digest_begin(&s, key);
+    take(&s, n);
+    digest_add(&s, a, n);
+    digest_add(&s, b, m);
+    digest = digest_end(s);
     return digest != 0 ? digest : 1;
 }

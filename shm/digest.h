@@ -16,6 +16,18 @@ struct digest_key {
 /* A random key. False with errno. */
 bool digest_key_make(struct digest_key *key);
 
+/* Of bytes that come one after the other. */
+struct digest {
+    uint64_t v[4];
+    uint64_t word;              /* bytes that do not make a whole word yet */
+    uint64_t size;              /* of all so far */
+};
+
+void digest_begin(struct digest *d, const struct digest_key *key);
+void digest_add(struct digest *d, const void *bytes, size_t n);
+/* What was added so far can go on: it is a copy that ends. */
+uint64_t digest_end(struct digest d);
+
 /* Of a name of two parts (either may be empty); never 0. Where one ends and the next begins counts. */
 uint64_t digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m);
 

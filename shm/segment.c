@@ -1,5 +1,5 @@
 /*
- * Knows how shared memory comes to be: a sealed memfd, mapped whole. Everything else in shm/ sees a
+ * Knows how shared memory comes to be: a sealed memfd or a file, mapped whole. Everything else in shm/ sees a
  * base and a size. The mapping is left out of core dumps, which it would swell.
  */
 #include "shm/segment.h"
@@ -40,11 +40,20 @@ map(struct segment *s, int fd, size_t size)
     return true;
 }
 
+static void
+name(struct segment *s, const char *kind, uint32_t version)
+{
+    struct segment_head *head = s->base;
+
+    memcpy(head->kind, kind, strnlen(kind, sizeof(head->kind)));
+    head->version = version;
+    head->size = s->size;
+}
+
 bool
 segment_create(struct segment *s, const char *kind, uint32_t version, size_t size)
 {
     int fd = memfd_create(kind, MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
-    struct segment_head *head;
 
     if (fd < 0)
         return false;
@@ -54,10 +63,7 @@ segment_create(struct segment *s, const char *kind, uint32_t version, size_t siz
         errno = error;
         return false;
     }
-    head = s->base;
-    memcpy(head->kind, kind, strnlen(kind, sizeof(head->kind)));
-    head->version = version;
-    head->size = size;
+    name(s, kind, version);
     return true;
 }
 
@@ -70,14 +76,22 @@ ours(const struct segment *s, const char *kind, uint32_t version)
            head->size == s->size;
 }
 
+/* Nobody else can make it smaller: it is sealed, or a file that nobody else may write. */
+static bool
+is_steady(int fd, const struct stat *st)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return (seals >= 0 && (seals & SEALS) == SEALS) ||
+           (S_ISREG(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 077) == 0);
+}
+
 bool
 segment_attach(struct segment *s, const char *kind, uint32_t version, int fd)
 {
     struct stat st;
-    int seals = fcntl(fd, F_GET_SEALS);
 
-    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
-        st.st_size < (off_t)sizeof(struct segment_head)) {
+    if (fstat(fd, &st) != 0 || !is_steady(fd, &st) || st.st_size < (off_t)sizeof(struct segment_head)) {
         errno = EINVAL;
         return false;
     }
@@ -141,6 +155,38 @@ segment_end(void *owner)
 {
     segment_detach(owner);
     free(owner);
+}
+
+void *
+segment_map(const struct segment_kind *kind, int fd)
+{
+    struct segment *s;
+    struct stat st;
+
+    if (fstat(fd, &st) != 0 || st.st_size < (off_t)kind->head) {
+        errno = EINVAL;
+        return NULL;
+    }
+    s = calloc(1, kind->owner);
+    if (s != NULL && map(s, fd, (size_t)st.st_size))
+        return s;
+    free(s);
+    return NULL;
+}
+
+void
+segment_name(void *owner, const struct segment_kind *kind)
+{
+    struct segment *s = owner;
+
+    name(s, kind->name, kind->version);
+    ((struct segment_head *)s->base)->layout = kind->layout;
+}
+
+bool
+segment_is(const void *owner, const struct segment_kind *kind)
+{
+    return ours(owner, kind->name, kind->version) && is_of(owner, kind);
 }
 
 void

@@ -1,7 +1,8 @@
 /*
- * Segments: anonymous shared memory behind a descriptor, made by the first master and inherited over
- * fork and exec. A segment begins with what it is (kind, version, size), so that a binary that lays
- * it out otherwise refuses it. Its size is sealed: nobody can make another's access fault.
+ * Segments: shared memory behind a descriptor, made by the first master and inherited over fork and exec; anonymous,
+ * or a file that is its owner's alone. A segment begins with what it is (kind, version, size), so that a binary that lays
+ * it out otherwise refuses it. Its size is sealed: nobody can make another's access fault. (Of a file nobody should:
+ * only its owner could.)
  */
 #ifndef WEIR_SEGMENT_H
 #define WEIR_SEGMENT_H
@@ -63,6 +64,14 @@ void *segment_make(const struct segment_kind *kind, size_t size);
 void *segment_take(const struct segment_kind *kind, int fd, bool (*understand)(void *owner, unsigned rows),
                    unsigned rows);
 void segment_end(void *owner);
+
+/*
+ * For a file. segment_map: all of it, whatever stands in it; the descriptor stays the caller's where this fails.
+ * segment_name writes what it is into it, segment_is says whether that stands there.
+ */
+void *segment_map(const struct segment_kind *kind, int fd);
+void segment_name(void *owner, const struct segment_kind *kind);
+bool segment_is(const void *owner, const struct segment_kind *kind);
 
 size_t segment_page(void);
 

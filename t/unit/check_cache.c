@@ -157,7 +157,7 @@ START_TEST(what_is_stored_is_found)
         for (i = 0; i < n; i++) {
             ck_assert_int_eq(stored_find(b, i, 0, &hold), CACHE_OK);
             ck_assert(stored_is_good(b, hold, i, sizes[i]));
-            ck_assert(cache_verify(b, hold));
+            ck_assert_int_eq(cache_verify(b, hold), CACHE_OK);
             cache_again(b, hold);
             cache_leave(b, hold);
             purge(i);
