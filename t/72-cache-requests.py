@@ -153,7 +153,8 @@ CLAIMS = ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Host: evil.test", "X-Forwarde
 def clean(_, k):
     """The origin saw nothing of the CLAIMS."""
     r = k.requests[-1]
-    bad = [f for f in r.fields if any(w in f[1].lower() for w in ("evil", "6.6.6.6", "666", "delete"))]
+    bad = [f for f in r.fields if f[0].lower() != "x-request-id" and
+           any(w in f[1].lower() for w in ("evil", "6.6.6.6", "666", "delete"))]
     assert not bad, bad
     odd = [n for n in r.names if n.startswith(("x-original-", "x-forwarded-")) and
            n not in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")]

@@ -126,10 +126,14 @@ def test_this_url_and_no_other():
     assert purge(weir, "/a?x=1").status == 200
     assert [hit(weir, origin, u) for u in urls if u != "/a?x=1"] == [True] * 6
     assert not hit(weir, origin, "/a?x=1")
-    for spelling in "/%61", "/./a", "/x/../a", "//a":        # the canonical path is what counts
+    for spelling in "/%61", "/./a", "/x/../a", "//./a":      # the canonical path is what counts
         stored(weir, origin, "/a")
         assert purge(weir, spelling).status == 200
         assert not hit(weir, origin, "/a"), spelling
+    for u in "/a", "//a":                                    # an empty segment is something to the origin
+        stored(weir, origin, u)
+    assert purge(weir, "//a").status == 200
+    assert hit(weir, origin, "/a") and not hit(weir, origin, "//a")
 
 
 def test_this_host_and_no_other():

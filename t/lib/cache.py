@@ -450,13 +450,13 @@ sites:
     return weir, origin, cases
 
 
-def hold(*tables):
+def hold(*tables, routes=None):
     """Runs all cases, or those whose name has WEIR_CASE in it, and fails with all that is wrong."""
     every = [k for table in tables for k in table]
     assert len({k.name for k in every}) == len(every), \
         f"twice: { {k.name for k in every if [o.name for o in every].count(k.name) > 1} }"
     every = [k for k in every if os.environ.get("WEIR_CASE", "") in k.name]
-    weir, origin, cases = edge()
+    weir, origin, cases = edge(routes=routes)
     client = Client(weir, origin)
     for number, k in enumerate(every, 1):
         k.number = number
