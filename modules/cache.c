@@ -584,8 +584,8 @@ look_again(struct timer *t)
     case CACHED_RENEWED:
         act(a, take_news(a, true));
         break;
-    case CACHED_ENTERING:
-        act(a, enter(a));
+    case CACHED_ENTERING:       /* what was seen may have been made good meanwhile */
+        act(a, a->seen.number != 0 ? take_news(a, false) : enter(a));
         break;
     default:
         break;
