@@ -403,6 +403,20 @@ def test_too_large_as_it_turns_out():
     assert weir.get("/").body == BODY and len(origin.requests) == n + 1
 
 
+def test_what_is_not_stored_flows_as_it_comes():
+    """However large it is: the one that has it for himself is woken as well as those who read from the store."""
+    for fields in b"Cache-Control: no-store\r\n", FRESH:       # larger than max_object
+        origin = Origin(lambda *_, f=fields: head(more=f) + BODY)
+        weir = cached(origin, memory="{size: 16m, max_object: 512k}")
+        times = []
+        for i in range(15):
+            began = time.monotonic()
+            assert all(m.right() for m in crowd(weir, 20, f"/{i}", BODY).ended().members)
+            times.append(round(time.monotonic() - began, 3))
+        print(f"# {times}")
+        assert sum(t > 0.5 for t in times) < 3, times
+
+
 def test_head_and_range_of_what_is_being_fetched():
     origin = Gated()
     weir = cached(origin)
