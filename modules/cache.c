@@ -109,12 +109,26 @@ is_changed(const struct request *r)
     return r->scope->hooks[PHASE_FORWARD].n > 1;
 }
 
+/* The host as it is in the key, so that nobody's spelling of it (t:80, T, t.) is in the links that all others get. */
+static void
+spell_host(struct request *r)
+{
+    int port = r->host.port;
+
+    if (r->host_field.p == NULL || r->host.name.n == 0)
+        return;
+    r->host_field = r->host.name;
+    if (port >= 0 && port != (r->https ? 443 : 80))
+        r->host_field = arena_printf(r->arena, "%.*s:%d", STR_ARG(r->host.name), port);
+}
+
 /* The fields as the origin gets them, before it is known whether it will. */
 static void
 preview(struct request *r)
 {
     const struct hooks *hooks = &r->scope->hooks[PHASE_FORWARD];
 
+    spell_host(r);
     r->upstream = r->route->proxy;
     hop_forward(r);
     for (size_t i = 0; i < hooks->n; i++)
@@ -653,35 +667,18 @@ overrides_method(const struct fields *f)
     return false;
 }
 
-static bool
-is_for_cache(struct cached *a)
+/* Else it passes. */
+static void
+judge(struct cached *a)
 {
     struct request *r = a->r;
 
-    if (r->method != METHOD_GET && r->method != METHOD_HEAD) {
+    if (r->method != METHOD_GET && r->method != METHOD_HEAD)
         pass(a, RESULT_METHOD, NULL);
-        return false;
-    }
-    if (r->request.length != 0 || fields_list_has(&r->request.fields, FIELD_UPGRADE, STR("websocket")) ||
-        cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields) ||
-        overrides_method(&r->request.fields)) {
+    else if (r->request.length != 0 || fields_list_has(&r->request.fields, FIELD_UPGRADE, STR("websocket")) ||
+             cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields) ||
+             overrides_method(&r->request.fields))
         pass(a, RESULT_BYPASS, r->request.length != 0 ? "content" : NULL);
-        return false;
-    }
-    return true;
-}
-
-/* The host as it is in the key, so that nobody's spelling of it (t:80, T, t.) is in the links that all others get. */
-static void
-spell_host(struct request *r)
-{
-    int port = r->host.port;
-
-    if (r->host_field.p == NULL || r->host.name.n == 0)
-        return;
-    r->host_field = r->host.name;
-    if (port >= 0 && port != (r->https ? 443 : 80))
-        r->host_field = arena_printf(r->arena, "%.*s:%d", STR_ARG(r->host.name), port);
 }
 
 static struct cached *
@@ -704,6 +701,7 @@ lookup(struct request *r, const void *data)
 {
     const struct cache_policy *conf = data;
     struct cached *a = request_noted(r, &cache_module);
+    int result;
 
     if (r->route->proxy == NULL)
         return HOOK_NEXT;
@@ -716,11 +714,12 @@ lookup(struct request *r, const void *data)
     }
     if (a == NULL) {
         a = begin(r, conf);
-        spell_host(r);
-        if (!is_for_cache(a))
-            return HOOK_NEXT;
+        judge(a);
     }
-    return a->step == CACHED_SEEKING ? look_up(a) : HOOK_NEXT;
+    result = a->step == CACHED_SEEKING ? look_up(a) : HOOK_NEXT;
+    if (result == HOOK_NEXT)
+        spell_host(r);
+    return result;
 }
 
 /*
