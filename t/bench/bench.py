@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""Puts each load on weir and its peers in turn, and prints what one answer costs each; see t/bench/run."""
+
+import argparse
+import os
+import re
+import statistics
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from lib import weir as lib
+
+import instructions
+import loads
+import measure
+import peers
+
+
+def options():
+    p = argparse.ArgumentParser(prog="sh t/bench/run", description="Compares weir with its peers, side by side.")
+    p.add_argument("loads", nargs="*", metavar="LOAD", help="of " + " ".join(
+        [l.name for l in loads.LOADS] + sorted({l.group for l in loads.LOADS}) + ["instructions"]) + "; default all")
+    p.add_argument("--rounds", type=int, default=5, help="of which the median is told (%(default)s)")
+    p.add_argument("--seconds", type=int, default=4, help="of each peer's turn in a round (%(default)s)")
+    p.add_argument("--peers", metavar="NAME,...", help="only these beside weir")
+    p.add_argument("--write", metavar="FILE", help="what is printed, there too (from the source's root)")
+    p.add_argument("--record", action="store_true", help="keep the instructions counted on record")
+    p.add_argument("--strict", action="store_true", help="fail where instructions are more than the tolerance over it")
+    o = p.parse_args()
+    known = {l.name for l in loads.LOADS} | {l.group for l in loads.LOADS} | {"instructions"}
+    if wrong := [l for l in o.loads if l not in known]:
+        p.error(f"no such load: {' '.join(wrong)}")
+    everyone = {name for l in loads.LOADS for name in l.peers}
+    if o.peers and (wrong := set(o.peers.split(",")) - everyone):
+        p.error(f"no such peer: {' '.join(sorted(wrong))}; there are {' '.join(sorted(everyone))}")
+    if o.rounds < 1 or o.seconds < 1:
+        p.error("at least one round of one second")
+    return o
+
+
+def machine(o):
+    """What the figures were read on, and how much else it had to do."""
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        model = re.search(r"^model name\s*: (.*)", f.read(), re.M)
+    versions = lib.run_command(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "haproxy", "nginx-light",
+                                "varnish"]).stdout
+    return [f"{model[1] if model else os.uname().machine}, {os.cpu_count()} cores, Linux {os.uname().release}; "
+            f"load average before: {os.getloadavg()[1]:.1f}", versions.rstrip(", "),
+            f"median of {o.rounds} rounds of {o.seconds} s; one worker on core {peers.PEER}, origin and wrk on core "
+            f"{peers.LOAD}", ""]
+
+
+def start(load, origin, only):
+    """Those that take part, verified."""
+    servers = {}
+    for name, begin in load.peers.items():
+        if name == "weir" or only is None or name in only.split(","):
+            servers[name] = begin(origin, load)
+            load.verify(servers[name], origin, load)
+    return servers
+
+
+def rounds(load, o):
+    """name: its rounds. All run all the time; who isn't measured waits for its clients and costs next to nothing."""
+    try:
+        origin = peers.Origin()
+        servers = start(load, origin, o.peers)
+        results = {name: [] for name in servers}
+        order = list(servers)
+        for _ in range(o.rounds):
+            for name in order:
+                before = origin.asked()
+                results[name].append(measure.measure(servers[name], load, o.seconds))
+                assert not load.quiet or origin.asked() == before, f"{name} asked the origin"
+            order = order[1:] + order[:1]
+        return results
+    finally:
+        if failures := lib.clean_up():
+            print("".join(failures), file=sys.stderr)
+
+
+def rows(load, results):
+    middle = {name: measure.Round(*(statistics.median(r) for r in zip(*results[name]))) for name in results}
+    for name, m in sorted(middle.items(), key=lambda pair: pair[1].cpu):
+        spread = max(r.cpu for r in results[name]) - min(r.cpu for r in results[name])
+        yield (f"{load.name:<10}{name:<9}{m.cpu:>12.2f}{spread / m.cpu:>8.0%}{middle['weir'].cpu / m.cpu:>11.2f}"
+               f"{m.rate:>12.0f}{m.p99:>10.2f}")
+
+
+HEAD = f"{'load':<10}{'peer':<9}{'CPU us/req.':>12}{'spread':>8}{'weir/peer':>11}{'requests/s':>12}{'p99 ms':>10}"
+
+
+def main():
+    o = options()
+    lines = []
+
+    def tell(line=""):
+        print(line, flush=True)
+        lines.append(line)
+
+    def wanted(load):
+        return not o.loads or load.name in o.loads or load.group in o.loads
+
+    if chosen := [l for l in loads.LOADS if wanted(l)]:
+        for line in machine(o) + [HEAD]:
+            tell(line)
+        for load in chosen:
+            for row in rows(load, rounds(load, o)):
+                tell(row)
+            tell()
+    good = True
+    if not o.loads or "instructions" in o.loads:
+        figures = {l.name: instructions.count(l) for l in loads.LOADS if l.instructions}
+        told, good = instructions.compare(figures)
+        for line in told:
+            tell(line)
+        if o.record:
+            instructions.record(figures)
+    if o.write:
+        peers.write(o.write, "".join(f"{line}\n" for line in lines))
+    sys.exit(1 if o.strict and not good else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How many instructions weir executes for one request, by valgrind's callgrind, beside those on record.
+
+Twice, with different numbers of requests, one after the other on one connection: the difference, divided, is free
+of what start and end cost. It is the worker's user space alone (what the master does is a matter of time, not of
+requests), and the same on a busy machine as on an idle one. Compiler and libraries matter, and valgrind's
+processor lacks some instructions (SHA): the figure is for comparison with itself.
+"""
+
+import glob
+import os
+import re
+
+from lib import weir as lib
+
+import loads
+import peers
+
+RECORD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "instructions")
+FEW, MANY = 500, 4500
+TOLERANCE = 0.05
+
+
+def wrapped(where):
+    """A program that is weir under callgrind, leaving a file for each process."""
+    path = peers.write(f"{where}/weir", f"""#!/bin/sh
+exec valgrind -q --tool=callgrind --callgrind-out-file={where}/out.%p '{lib.BIN}' "$@"
+""")
+    os.chmod(path, 0o755)
+    return path
+
+
+def total(load, origin, count):
+    """Of the worker, from start to end, with that many requests beside those that verify."""
+    where = peers.folder()
+    own, lib.BIN = lib.BIN, wrapped(where)
+    try:
+        server = load.peers["weir"](origin, load)
+    finally:
+        lib.BIN = own
+    load.verify(server, origin, load)
+    client = lib.connect(server.address)
+    for _ in range(count):
+        assert loads.get(client, load).status == 200
+    client.close()
+    server.stop()
+    left = set(glob.glob(f"{where}/out.*")) - {f"{where}/out.{server.process.pid}"}
+    assert len(left) == 1, f"callgrind left {left} of one worker"
+    with open(left.pop(), encoding="utf-8", errors="replace") as f:
+        return int(re.search(r"^totals: (\d+)", f.read(), re.M)[1])
+
+
+def count(load):
+    try:
+        origin = peers.Origin()
+        return round((total(load, origin, MANY) - total(load, origin, FEW)) / (MANY - FEW))
+    finally:
+        lib.clean_up()
+
+
+def recorded():
+    try:
+        with open(RECORD, encoding="utf-8") as f:
+            lines = [line.split() for line in f if line.strip() and line[0] != "#"]
+    except FileNotFoundError:
+        return {}
+    return {name: int(figure) for name, figure in lines}
+
+
+def record(figures):
+    """Those that were counted, beside those that were not."""
+    rows = recorded() | figures
+    peers.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py, and the\n"
+                "# figure. `sh t/bench/run instructions` compares, with --record it writes this file.\n"
+                + "".join(f"{name} {rows[name]}\n" for name in sorted(rows)))
+
+
+def compare(figures):
+    """The table's lines, and whether none costs more than it may."""
+    lines, good, known = [f"{'instructions':<14}{'a request':>12}{'on record':>12}{'change':>9}"], True, recorded()
+    for name, figure in figures.items():
+        if name not in known:
+            lines.append(f"{name:<14}{figure:>12}{'-':>12}{'-':>9}")
+            continue
+        change = figure / known[name] - 1
+        over = change > TOLERANCE
+        good = good and not over
+        word = "  more than the tolerance" if over else "  less: worth a record" if change < -TOLERANCE else ""
+        lines.append(f"{name:<14}{figure:>12}{known[name]:>12}{change:>+9.1%}{word}")
+    return lines, good
