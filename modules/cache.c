@@ -799,16 +799,6 @@ edit(struct request *r, const void *data)
 
 /* --- the process's --- */
 
-static void
-begin_worker(void)
-{
-    news.run = tell;
-    if (worker.cache != NULL && !cache_begin(worker.cache, worker.row_number)) {
-        log_warning("no memory for the cache: this worker goes without");
-        worker.cache = NULL;
-    }
-}
-
 /* Held for too long, where others want the room. */
 static void
 cut_slow(void)
@@ -833,6 +823,17 @@ tick(void)
     if (first != NULL)
         cache_news();
     cache_tick(worker.cache, (uint64_t)clock_ms());
+}
+
+static void
+begin_worker(void)
+{
+    news.run = tell;
+    if (worker.cache != NULL && !cache_begin(worker.cache, worker.row_number)) {
+        log_warning("no memory for the cache: this worker goes without");
+        worker.cache = NULL;
+    }
+    tick();                     /* what a worker that died left behind need not wait for a second */
 }
 
 static void

@@ -337,6 +337,8 @@ pull(struct cached *a)
     size_t n = flow_in_pieces(from), room = flow_room(body);
 
     flow_move(body, from, n < room ? n : room);
+    if (n >= room)
+        body->stopped = true;   /* the front will ask for more */
     if (from->bytes > 0)
         return;
     if (from->broken)
@@ -404,6 +406,7 @@ cache_relay(struct cached *a)
         m->body.ended = true;
     else
         pull(a);
+    cache_news();               /* and the fetch goes on, now that there is room */
 }
 
 /* --- the source --- */
