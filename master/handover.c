@@ -222,13 +222,13 @@ take_peers(struct handover *h, int fd)
         close(fd);
 }
 
-/* With the path of its file, if it was to have one. */
+/* With the path of its file, if it was to have one; that is of interest where the cache isn't understood, too. */
 static void
 take_cache(struct handover *h, struct str path, int fd)
 {
     if (h->shared.slots != NULL)
         h->shared.cache = cache_attach(fd, h->shared.slots);
-    if (h->shared.cache != NULL && path.n > 0)
+    if (path.n > 0)
         h->shared.cache_file = strndup(path.p, path.n);
     if (h->shared.cache != NULL)
         return;

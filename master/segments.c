@@ -8,9 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "master/keep.h"
 #include "master/privilege.h"
 #include "master/series.h"
 #include "master/values.h"
+#include "modules/cache.h"
 #include "worker/base/log.h"
 
 enum {
@@ -152,23 +154,46 @@ have_peers(struct segments *s, const struct conf *conf, bool starting)
     return s->peers != NULL;
 }
 
-/* Its name is kept beside it: the configuration that said it dies earlier. */
 static struct cache *
-make_cache(struct segments *s, const struct cache_memory *m)
+make_in_memory(const struct segments *s, const struct cache_shape *shape, struct reason *why)
+{
+    struct cache *c = cache_create(shape, s->slots);
+
+    if (c != NULL)
+        cache_set_heads(c, CACHE_HEADS);
+    else
+        reason_set(why, "cache_memory: cannot make the cache: %m");
+    return c;
+}
+
+/*
+ * The file's name is kept beside it: the configuration that said it dies earlier. What the last master had in that very
+ * file is of no use to this one, and still in use where its workers drain.
+ */
+static struct cache *
+make_cache(struct segments *s, const struct cache_memory *m, bool starting, struct reason *why)
 {
     struct cache_shape shape = {m->size, m->max_object};
+    struct keep_wish wish = {.shape = shape, .slots = s->slots, .heads = CACHE_HEADS, .waits = starting};
 
+    wish.replaces = s->cache_lost && s->cache_file != NULL && str_eq(m->file, str_of(s->cache_file));
     free(s->cache_file);
     s->cache_file = m->file.n > 0 ? strndup(m->file.p, m->file.n) : NULL;
-    return cache_create(&shape, s->slots);
+    wish.path = s->cache_file;
+    return wish.path != NULL ? keep_open(&wish, &s->cache_news, why) : make_in_memory(s, &shape, why);
 }
 
 /* What it holds is worth more than another size: unlike the others it stays over an upgrade, too. */
 static bool
-have_cache(struct segments *s, const struct cache_memory *m)
+have_cache(struct segments *s, const struct cache_memory *m, bool starting, struct reason *why)
 {
+    if (starting && s->cache != NULL && cache_heads(s->cache) != CACHE_HEADS) {
+        cache_detach(s->cache);
+        s->cache = NULL;
+        s->cache_lost = true;
+    }
     if (m->size > 0 && s->cache == NULL)
-        s->cache = make_cache(s, m);
+        s->cache = make_cache(s, m, starting, why);
     return m->size == 0 || s->cache != NULL;
 }
 
@@ -184,7 +209,7 @@ segments_make(struct segments *s, const struct conf *conf, unsigned workers, boo
         return reason_set(why, "rate_limit_memory: cannot make the table: %m");
     if (!have_peers(s, conf, starting))
         return reason_set(why, "limits.connections_per_ip: cannot make the table: %m");
-    return have_cache(s, &conf->cache_memory) || reason_set(why, "cache_memory: cannot make the cache: %m");
+    return have_cache(s, &conf->cache_memory, starting, why);
 }
 
 struct cache *
@@ -236,8 +261,11 @@ segments_tell(struct segments *s, const struct conf *conf)
     if (s->buckets_lost)
         log_warning("rate_limit_memory: the table is of another size or version, so that all buckets of rate_limit are "
                     "full again");
+    if (s->cache_news.text[0] != '\0')
+        log_notice("%s", s->cache_news.text);
     if (s->cache != NULL)
         tell_cache(s, &conf->cache_memory);
+    s->cache_news = (struct reason){0};
     s->buckets_lost = s->cache_lost = false;
 }
 

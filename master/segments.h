@@ -22,6 +22,7 @@ struct segments {               /* NULL: not yet, or those of the last master ar
     struct peers *peers;
     struct cache *cache;        /* kept where the configuration wants none any more: it may want it again */
     char *cache_file;           /* that was wanted for it; from malloc, NULL: none */
+    struct reason cache_news;   /* of that file: not logged yet */
     bool cache_lost;            /* that of the last master was of another version or other rows: not logged yet */
     bool buckets_lost;          /* the limits of the last master were of another size: not logged yet */
 };

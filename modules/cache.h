@@ -75,6 +75,12 @@ struct cache_head {
     uint32_t block_n;
 };
 
+/*
+ * The version of what responses are stored as and of what their keys and tags are made of. Whoever changes one of these
+ * makes it another: what an older weir left in memory, at an upgrade, or in a file is not read then.
+ */
+#define CACHE_HEADS ((uint32_t)(1 << 16 | sizeof(struct cache_head)))
+
 struct str cache_head_names(const struct cache_head *h);
 /* What the request had for these names (cache_vary_digest); NULL where there are none. */
 const struct cache_key *cache_head_digest(const struct cache_head *h);

@@ -264,6 +264,44 @@ blocks_lay(const struct space_view *v, unsigned region)
     lay_free(v, blocks_start(v, region), blocks_in_region(v), false);
 }
 
+/* Not so long that what is left of the region could be no block. */
+uint32_t
+blocks_peek(const struct space_view *v, unsigned region, cache_address a, bool *taken)
+{
+    uint32_t word = word_of(v, a), units = word >> FLAG_BITS, left = blocks_start(v, region) + blocks_in_region(v) - a;
+
+    *taken = (word & FREE) == 0;
+    if (units > left || (uint64_t)units << v->pool->unit_shift < BLOCK_LEAST ||
+        (units < left && (uint64_t)(left - units) << v->pool->unit_shift < BLOCK_LEAST))
+        return 0;
+    return units;
+}
+
+void
+blocks_relay(const struct space_view *v, unsigned region, bool (*keeps)(const void *with, cache_address a),
+             const void *with)
+{
+    cache_address a = blocks_start(v, region), end = a + blocks_in_region(v), gap = a;
+    uint32_t units;
+    bool taken;
+
+    v->pool->taken[region] = 0;
+    for (; a != end; a += units) {
+        units = blocks_peek(v, region, a, &taken);
+        if (units == 0)
+            break;
+        if (!taken || !keeps(with, a))
+            continue;
+        if (a != gap)
+            lay_free(v, gap, a - gap, false);
+        set_word(v, a, units, a != gap ? GAP_BEFORE : 0);
+        count(v, region, units);
+        gap = a + units;
+    }
+    if (gap != end)
+        lay_free(v, gap, end - gap, false);
+}
+
 void
 blocks_lift(const struct space_view *v, unsigned region)
 {

@@ -386,6 +386,8 @@ void cache_seal_add(struct cache *c, struct cache_hold hold, const void *bytes, 
 /* Under the lock: a record that is to be found; its body is what the hold's filler wrote, or that of another record. */
 void cache_seal_put(struct cache *c, struct cache_hold hold, cache_address record);
 void cache_seal_put_as(struct cache *c, unsigned shard, cache_address record, cache_address other);
+/* The same with the sum of a body. */
+void cache_seal_make(struct cache *c, unsigned shard, cache_address record, uint64_t body);
 /* It isn't found any more. */
 void cache_seal_break(const struct cache *c, struct cache_record *r);
 

@@ -106,8 +106,8 @@ add_chain(const struct cache *c, struct digest *d, cache_address chain)
         cache_seal_extent(d, chain, space_units(&v, chain));
 }
 
-static void
-seal(struct cache *c, unsigned shard, cache_address record, uint64_t body)
+void
+cache_seal_make(struct cache *c, unsigned shard, cache_address record, uint64_t body)
 {
     struct cache_record *r = cache_record_at(c, record);
     struct cache_seal *s = cache_seal_of(c, r);
@@ -130,7 +130,7 @@ cache_seal_put(struct cache *c, struct cache_hold hold, cache_address record)
     if (c->front == 0)
         return;
     cache_record_at(c, record)->flags |= RECORD_VERIFIED;
-    seal(c, hold.shard, record, digest_end(sum_of(c, hold)->digest));
+    cache_seal_make(c, hold.shard, record, digest_end(sum_of(c, hold)->digest));
 }
 
 void
@@ -141,7 +141,7 @@ cache_seal_put_as(struct cache *c, unsigned shard, cache_address record, cache_a
     if (c->front == 0)
         return;
     r->flags |= __atomic_load_n(&o->flags, __ATOMIC_RELAXED) & RECORD_VERIFIED;
-    seal(c, shard, record, cache_seal_of(c, o)->body);
+    cache_seal_make(c, shard, record, cache_seal_of(c, o)->body);
 }
 
 void

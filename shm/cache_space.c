@@ -76,6 +76,23 @@ space_reset(const struct space_view *v)
     }
 }
 
+void
+space_restore(const struct space_view *v, unsigned regions_least, unsigned regions_most,
+              bool (*keeps)(const void *with, cache_address a), const void *with)
+{
+    unsigned i;
+
+    memset(v->space, 0, sizeof(*v->space));
+    v->space->least = regions_least;
+    v->space->most = regions_most;
+    for (i = 0; i < v->pool->regions; i++) {
+        if (v->pool->owner[i] != v->shard + 1)
+            continue;
+        blocks_relay(v, i, keeps, with);
+        v->space->owned++;
+    }
+}
+
 bool
 space_claim(const struct space_view *v)
 {

@@ -57,6 +57,13 @@ void space_pool_init(struct space_pool *pool, size_t size, size_t offset);
 void space_init(const struct space_view *v, unsigned regions_least, unsigned regions_most);
 void space_reset(const struct space_view *v);
 
+/*
+ * After a restart: a shard whose regions say already that they are its own; blocks in them that were taken and that
+ * `keeps` says yes to stay. It claims no more.
+ */
+void space_restore(const struct space_view *v, unsigned regions_least, unsigned regions_most,
+                   bool (*keeps)(const void *with, cache_address a), const void *with);
+
 /* One more region that nobody owns, if the shard may have it. */
 bool space_claim(const struct space_view *v);
 
