@@ -200,13 +200,13 @@ body_length(const struct request *f)
 static bool
 names_ours(struct str *names, const struct cache_policy *conf, struct arena *a)
 {
-    bool host = cache_key_has(conf, STR("host")), scheme = cache_key_has(conf, STR("scheme"));
+    bool host = cache_key_has(conf, STR("host"));
     char *text = arena_alloc(a, names->n + 1);
     struct str list = *names, name;
     size_t n = 0;
 
     while (str_list_next(&list, &name)) {
-        if ((str_eq(name, STR("x-forwarded-proto")) && scheme) ||
+        if (str_eq(name, STR("x-forwarded-proto")) ||
             ((str_eq(name, STR("x-forwarded-host")) || str_eq(name, STR("host"))) && host))
             continue;
         if (str_starts(name, STR("x-forwarded-")) || str_eq(name, STR("forwarded")) || str_eq(name, STR("via")) ||

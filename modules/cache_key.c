@@ -1,6 +1,6 @@
 /*
- * What a response is kept under: the text that `key` makes of the request, and the port, the route and the upstream with
- * it, always. It alone knows the parts of a key.
+ * What a response is kept under: the text that `key` makes of the request, and the scheme, the port, the route and the
+ * upstream with it, always. It alone knows the parts of a key.
  *
  * A rule of No-Vary-Search is kept as an object of its own, under the URL without its query. Whether there is one at all
  * is seen by a tag, so that who has none pays one look at a number.
@@ -31,8 +31,7 @@ static struct cache_key
 make(struct request *r, struct str text, struct str rule)
 {
     struct str parts[] = {
-        cache_key_path(r),
-        text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
+        cache_key_path(r), r->https ? STR("https") : STR("http"), text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
     };
 
     return sha_key(parts, sizeof(parts) / sizeof(parts[0]));
@@ -83,6 +82,12 @@ cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str
     return key;
 }
 
+static bool
+is_name_byte(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
 bool
 cache_key_has(const struct cache_policy *conf, struct str name)
 {
@@ -94,7 +99,7 @@ cache_key_has(const struct cache_policy *conf, struct str name)
         bool braced = at - source.p >= 2 && at[-1] == '{' && at[-2] == '$';
 
         if (braced ? behind < end && *behind == '}'
-                   : at > source.p && at[-1] == '$' && (behind == end || (!isalnum((unsigned char)*behind) && *behind != '_')))
+                   : at > source.p && at[-1] == '$' && (behind == end || !is_name_byte(*behind)))
             return true;
     }
     return false;

@@ -224,14 +224,14 @@ is_space(char c)
 }
 
 /*
- * Accept and its kin without white space around comma and semicolon, without empty members, and in lower case; but the
- * value of a parameter, quoted or not, may mean something in either case and stays.
+ * Accept and its kin without white space around comma and semicolon, and without empty members. Case stays: it means
+ * nothing, but many an origin thinks it does, and what it made of TEXT/HTML would be there for text/html.
  */
 static struct str
 accept(struct str value, struct arena *a)
 {
     char *text = arena_alloc(a, value.n);
-    bool quoted = false, verbatim = false;
+    bool quoted = false;
     size_t n = 0;
 
     for (size_t i = 0; i < value.n; i++) {
@@ -242,16 +242,13 @@ accept(struct str value, struct arena *a)
                 n--;
             while (c == ',' && n > 0 && text[n - 1] == ';')
                 n--;
-            verbatim = false;
             if (c == ',' && (n == 0 || text[n - 1] == ','))
                 continue;
         } else if (!quoted && is_space(c) && (n == 0 || text[n - 1] == ',' || text[n - 1] == ';')) {
             continue;
         }
-        text[n++] = verbatim ? c : lower(c);
-        if (c == '=')
-            verbatim = true;
-        else if (c == '"')
+        text[n++] = c;
+        if (c == '"')
             quoted = !quoted;
         else if (c == '\\' && quoted && i + 1 < value.n)
             text[n++] = value.p[++i];

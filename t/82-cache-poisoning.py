@@ -3,7 +3,7 @@
 about one request alone, and rules that one response makes for others (RFC 9111 7.1, RFC 9110 17)."""
 
 from lib.cache import ROUTES, ask, case, either, fresh, hit, hold, miss, says, validated
-from lib.weir import run
+from lib.weir import Origin, run, start
 
 MAX = "Cache-Control: max-age=1000"
 AGED = says("Cache-Control: max-age=10", "Age: 20", 'ETag: "1"')
@@ -66,8 +66,10 @@ KEYS = [
          hit(path="?a=1&b=23", body=1), route="pair"),
     case("9111 4.1: Vary: Host where the key has none", miss(says(MAX, "Vary: Host"), host="a.test"),
          miss(says(MAX, "Vary: Host"), host="b.test"), hit(host="a.test", body=1), route="bare"),
-    *[case(f"9111 4.1: Vary: {f} where the key has no such thing", miss(says(MAX, f"Vary: {f}"), host="a.test"),
-           ask(host="b.test"), route="bare") for f in ("X-Forwarded-Host", "X-Forwarded-Proto")],
+    case("9111 4.1: Vary: X-Forwarded-Host where the key has no host", miss(says(MAX, "Vary: X-Forwarded-Host"),
+         host="a.test"), ask(host="b.test"), route="bare"),
+    case("9111 4.1: Vary: X-Forwarded-Proto, which is always in the key", miss(says(MAX, "Vary: X-Forwarded-Proto")), hit(),
+         route="bare"),
     case("9111 4.1: Vary of what is in the key", miss(says(MAX, "Vary: Host, X-Forwarded-Host, X-Forwarded-Proto")),
          hit()),
     *[case(f"9111 7.1: a host written {h}", miss(fresh, host=h, also=host(name)), hit(host=name))
@@ -78,6 +80,9 @@ KEYS = [
 ]
 
 FIELDS = [
+    *[case(f"9111 4.1: {f}, which an origin may take by its case", miss(says(MAX, f"Vary: {f}"), f"{f}: {a}"),
+           miss(says(MAX, f"Vary: {f}"), f"{f}: {b}"), hit(f"{f}: {a}", body=1))
+      for f, a, b in (("Accept", "TEXT/html", "text/html"), ("Accept-Language", "DE", "de"))],
     *[case(f"9111 7.1: {f}", miss(fresh, f"{f}: POST"), miss(fresh), hit(), ask(f"{f}: POST"), hit(body=2))
       for f in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x_http_method_override")],
     *[case(f"9111 7.1: {f} of a client", miss(fresh, f"{f}: evil.test", sees={f: None}), hit())
@@ -142,6 +147,25 @@ SEARCH = [
 
 def test_poisoning():
     hold(PATHS, KEYS, FIELDS, STATUSES, FRESHENED, SEARCH, routes=MINE)
+
+
+def test_schemes_whatever_the_key():
+    """An origin that sends http to https would send https there as well, for ever."""
+    origin = Origin(lambda peer, request: b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1000\r\nContent-Length: %d\r\n\r\n%s" %
+                    (len(request.get("X-Forwarded-Proto")), request.get("X-Forwarded-Proto").encode()))
+    weir = start(f"""
+upstreams: {{app: {{servers: ["{origin.address}"]}}}}
+cache_memory: {{size: 16m}}
+trusted_proxies: [127.0.0.0/8]
+sites: [{{hosts: ["*"], routes: [{{cache: {{key: "$path"}}, proxy: app}}]}}]
+""")
+    for host in "t:443", "t", "t:80":
+        for proto in b"http", b"https":
+            for asked in 1, 0:
+                n = len(origin.requests)
+                assert weir.get(f"/{host[2:]}", f"X-Forwarded-Proto: {proto.decode()}", host=host).body == proto
+                assert len(origin.requests) == n + asked, (host, proto)
+    assert weir.get("/443", "X-Forwarded-Proto: https", host="t").body == b"https"
 
 
 if __name__ == "__main__":

