@@ -68,7 +68,6 @@ go_on(struct cache *c, struct cache_hold from, unsigned shard, cache_address rec
     h->length = f->length;
     h->previous = cache_hold_pack(from);
     h->meeting = cache_hold_pack(from);
-    h->bits[0] = 1;
     cache_hold_keep(c, hold);
     __atomic_store_n(&h->filler, c->row, __ATOMIC_SEQ_CST);
     cache_fill_record(c, hold, record, room);
@@ -372,8 +371,6 @@ is_read_anywhere(const struct cache *c, struct cache_hold hold, uint32_t more_th
     for (i = 0; i < c->at.words; i++) {
         uint64_t bits = __atomic_load_n(&h->bits[i], __ATOMIC_SEQ_CST);
 
-        if (i == 0)
-            bits &= ~UINT64_C(1);
         if (i == c->row / 64)
             bits &= ~(UINT64_C(1) << c->row % 64);
         if (bits != 0)

@@ -211,7 +211,6 @@ make_part(struct cache *c, struct cache_hold from, unsigned shard, struct cache_
     h->length = f->length;
     h->base = h->ready = f->ready;
     h->previous = cache_hold_pack(from);
-    h->bits[0] = 1;
     cache_hold_keep(c, *part);
     __atomic_store_n(&h->filler, c->row, __ATOMIC_SEQ_CST);
     cache_fill_record(c, *part, record, room);

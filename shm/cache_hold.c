@@ -3,9 +3,10 @@
  *
  * Invariants: whoever has a bit in a hold finds the hold, its record and its bytes unchanged but for what its filler
  * adds. Bits are set under the lock; or by cache_follow, from a hold that the same row has a bit in. The one it goes
- * to has bit 0 for as long as the one it comes from is not free, and that one is free only when it has no bit, its
- * own bit 0 included: so a hold without bits can get none without the lock. One that was killed between may leave a
- * bit 0 that nobody clears: it counts for nothing where the filler has ended, and what should go on there does not.
+ * to is kept for as long as the one it comes from says that it goes on there, which that one does until it is free: one
+ * word, so that nobody is killed, or overtaken, between two halves of it. The filler says so before he takes his name
+ * off. Hence who looks for the name, then for that word, then for bits, and finds none, has a hold that gets none
+ * without the lock.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +47,15 @@ cache_hold_is_open(const struct cache_kept *h)
            (state == CACHE_FETCHING || state == CACHE_STREAMING || state == CACHE_CONTINUED);
 }
 
+/* The one that goes on in this, as long as it is not free; number 0: there is none. */
 struct cache_hold
 cache_hold_previous(const struct cache *c, struct cache_hold hold)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
-    struct cache_hold previous = cache_hold_unpack(__atomic_load_n(&h->previous, __ATOMIC_ACQUIRE));
+    struct cache_hold previous = cache_hold_unpack(__atomic_load_n(&h->previous, __ATOMIC_SEQ_CST));
 
-    if ((__atomic_load_n(&h->bits[0], __ATOMIC_ACQUIRE) & 1) == 0 || !cache_hold_good(c, previous))
+    if (!cache_hold_good(c, previous) ||
+        __atomic_load_n(&cache_hold_at(c, previous)->next, __ATOMIC_SEQ_CST) != cache_hold_pack(hold))
         return (struct cache_hold){0, 0};
     return previous;
 }
@@ -130,30 +133,20 @@ cache_follow(struct cache *c, struct cache_hold hold, struct cache_hold *next)
     return true;
 }
 
-/* Bit 0 that nobody will clear: see above. */
-static bool
-is_stale(const struct cache *c, struct cache_hold hold, const struct cache_kept *h)
-{
-    struct cache_hold previous = cache_hold_unpack(__atomic_load_n(&h->previous, __ATOMIC_ACQUIRE));
-
-    if (__atomic_load_n(&h->filler, __ATOMIC_ACQUIRE) != 0)
-        return false;
-    return !cache_hold_good(c, previous) ||
-           __atomic_load_n(&cache_hold_at(c, previous)->next, __ATOMIC_ACQUIRE) != cache_hold_pack(hold);
-}
-
+/* In this order: see above. */
 bool
 cache_hold_is_kept(struct cache *c, struct cache_hold hold)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
-    uint64_t first = __atomic_load_n(&h->bits[0], __ATOMIC_SEQ_CST);
     unsigned i;
 
-    for (i = 1; i < c->at.words; i++) {
+    if (__atomic_load_n(&h->filler, __ATOMIC_SEQ_CST) != 0 || cache_hold_previous(c, hold).number != 0)
+        return true;
+    for (i = 0; i < c->at.words; i++) {
         if (__atomic_load_n(&h->bits[i], __ATOMIC_SEQ_CST) != 0)
             return true;
     }
-    return first != 0 && (first != 1 || !is_stale(c, hold, h));
+    return false;
 }
 
 /* Waking */
@@ -172,7 +165,7 @@ cache_hold_wake(struct cache *c, struct cache_hold hold)
         for (; bits != 0; bits &= bits - 1) {
             unsigned row = i * 64 + (unsigned)__builtin_ctzll(bits);
 
-            if (row != 0 && row != c->row)
+            if (row != c->row)
                 slots_wake(c->slots, row);
         }
     }
@@ -187,16 +180,11 @@ cache_hold_state(struct cache *c, struct cache_hold hold, enum cache_state state
 
 /* Free, listed, departed */
 
-/* What it goes on in loses its protection; first it goes on there no more, see above. */
+/* What it goes on in loses its protection. */
 void
 cache_hold_part(struct cache *c, struct cache_hold hold)
 {
-    struct cache_kept *h = cache_hold_at(c, hold);
-    struct cache_hold next = cache_hold_unpack(h->next);
-
-    __atomic_store_n(&h->next, 0, __ATOMIC_SEQ_CST);
-    if (cache_hold_good(c, next))
-        __atomic_fetch_and(&cache_hold_at(c, next)->bits[0], ~UINT64_C(1), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cache_hold_at(c, hold)->next, 0, __ATOMIC_SEQ_CST);
 }
 
 static void

@@ -51,9 +51,8 @@ enum {
 #define HOLD_DELAYS 16          /* its filler waits for those that still hold it */
 
 /*
- * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. Bit 0, which no row has,
- * stands for the hold that goes on in this one: it is set before that is told of, and cleared when that one is free.
- * A hold without bits is free for whoever has the lock.
+ * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. A hold without bits and without
+ * a filler, in which none goes on, is free for whoever has the lock.
  */
 struct cache_kept {
     uint32_t state;             /* enum cache_state */
