@@ -361,13 +361,14 @@ is_about(const struct request *f, const struct cache_head *stored)
             str_eq((struct str){v.etag.p + 2, v.etag.n - 2}, etag->value));
 }
 
-/* It may not be kept as it is now, or not where it is (Vary, No-Vary-Search): the owner alone has it. */
+/* It may not be kept as it is now, or not where it is (`moves`: Vary, No-Vary-Search): the owner alone has it. */
 static void
-confirm(struct fill *p)
+confirm(struct fill *p, bool moves)
 {
     p->confirms = true;
     cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), 0);
-    cache_drop(worker.cache, p->seen);
+    if (moves || !is_fresh(p))
+        cache_drop(worker.cache, p->seen);
     cache_news();
     p->state = RELAYING;
     if (p->owner == NULL)
@@ -385,6 +386,8 @@ refresh(struct fill *p)
     struct cache_view v;
     struct cache_key digest = {0};
     struct str names;
+    const char *why;
+    bool moves;
     int result;
 
     cache_look(worker.cache, p->seen, &v);
@@ -400,11 +403,11 @@ refresh(struct fill *p)
     if (cache_head_digest(v.head) != NULL)
         digest = *cache_head_digest(v.head);
     fields_init(&left_out, f->arena);
-    if (why_not(p, &said, &terms, &names) != NULL || !str_eq(names, cache_head_names(v.head)) ||
-        !str_eq(no_vary_search_rule(&f->response.fields, f->arena), p->rule) ||
-        !cache_head_make(&parts, f, &said, &terms, arena_copy(f->arena, cache_head_names(v.head)), &digest, p->since,
-                         &left_out)) {
-        confirm(p);
+    why = why_not(p, &said, &terms, &names);
+    moves = why == NULL && (!str_eq(names, cache_head_names(v.head)) ||
+                            !str_eq(no_vary_search_rule(&f->response.fields, f->arena), p->rule));
+    if (why != NULL || moves || !cache_head_make(&parts, f, &said, &terms, names, &digest, p->since, &left_out)) {
+        confirm(p, moves || (why != NULL && strcmp(why, "vary") == 0));
         return;
     }
     f->status = 304;
@@ -412,7 +415,7 @@ refresh(struct fill *p)
     if (result == CACHE_BUSY && come_again(p))
         return;
     if (result != CACHE_OK) {
-        confirm(p);
+        confirm(p, true);
         return;
     }
     if (p->owner != NULL)

@@ -31,7 +31,8 @@ static struct cache_key
 make(struct request *r, struct str text, struct str rule)
 {
     struct str parts[] = {
-        cache_key_path(r), r->https ? STR("https") : STR("http"), text, port_text(r), r->site->name, r->route->name, r->route->proxy->name, rule,
+        cache_key_path(r), r->https ? STR("https") : STR("http"), port_text(r), r->site->name, r->route->name,
+        r->route->proxy->name, text, rule,
     };
 
     return sha_key(parts, sizeof(parts) / sizeof(parts[0]));

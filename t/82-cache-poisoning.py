@@ -104,6 +104,11 @@ STATUSES = [
     *[case(f"9111 4: {f} for one client's no-cache takes nothing from others", miss(fresh),
            ask("Cache-Control: no-cache", "Cookie: x=y", says=says(f)), hit(body=1))
       for f in ("Set-Cookie: a=b", "Cache-Control: private", "Cache-Control: no-store", "Vary: *")],
+    *[case(f"9111 4.3.4: a 304 with {f} for one client's no-cache takes nothing from others",
+           miss(validated(MAX, then=(f, *more))), ask("Cache-Control: no-cache", body=1, sees={"If-None-Match": '"1"'}),
+           hit(body=1, has={"Set-Cookie": None})) for f, *more in (("Set-Cookie: a=b", MAX), ("Cache-Control: private",))],
+    case("9111 4.3.4: but a 304 that varies does", miss(validated(MAX, then=(MAX, "Vary: X-A"))),
+         ask("Cache-Control: no-cache", body=1), ask("X-A: 1")),
     case("9111 4: what is stale and not storable any more is gone", miss(AGED),
          ask(says=says("Cache-Control: no-store")),
          ask("Cache-Control: max-stale=1000", says=fresh)),
