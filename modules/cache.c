@@ -82,6 +82,14 @@ is_patient(struct cached *a)
     return true;
 }
 
+/* Another fetch follows, or none: its own may be stored for others, but it isn't this request's answer. */
+static void
+leave_fill(struct cached *a)
+{
+    if (a->fill != NULL)
+        cache_fill_leave(a);
+}
+
 /* Past the cache. */
 static int
 pass(struct cached *a, enum cache_result result, const char *why)
@@ -94,6 +102,7 @@ pass(struct cached *a, enum cache_result result, const char *why)
         a->link = NULL;
     }
     leave_hold(a);
+    leave_fill(a);
     a->step = CACHED_PASSING;
     if (result != RESULT_NONE)
         a->status.result = result;
@@ -236,6 +245,7 @@ seek(struct cached *a, struct cache_hold *hold, enum cache_use *use)
     const struct cache_head *h;
     struct cache_view v;
 
+    a->barred = false;
     if (result != CACHE_OK)
         return result;
     cache_look(worker.cache, *hold, &v);
@@ -247,6 +257,7 @@ seek(struct cached *a, struct cache_hold *hold, enum cache_use *use)
     if (result != CACHE_OK || is_purged(h, false))
         return disown(*hold);
     if (!is_mine(a, &v) || (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED))) {
+        a->barred = is_mine(a, &v);
         cache_leave(worker.cache, *hold);
         return CACHE_NONE;
     }
@@ -331,6 +342,8 @@ look_up(struct cached *a)
         return unavailable(a);
     if (result == CACHE_BUSY || result == CACHE_FULL)
         return pass(a, RESULT_BYPASS, result == CACHE_BUSY ? "busy" : "full");
+    if (a->barred)
+        return pass(a, RESULT_BYPASS, "authorization");
     a->status.result = result == CACHE_SPEC ? RESULT_VARY_MISS : RESULT_MISS;
     if (a->r->method == METHOD_HEAD)
         return pass(a, RESULT_NONE, NULL);      /* its answer would be no whole one */
@@ -394,6 +407,8 @@ take_news(struct cached *a, bool good)
         return HOOK_WAIT;
     }
     leave_seen(a);
+    if (a->barred)
+        return pass(a, RESULT_BYPASS, "authorization");
     return ++a->tries < TRIES ? enter(a) : pass(a, RESULT_NONE, "tries");
 }
 
@@ -509,6 +524,7 @@ enter(struct cached *a)
 {
     int result;
 
+    leave_fill(a);
     a->step = CACHED_ENTERING;
     result = cache_enter(worker.cache, &a->key, a->variants[a->variant_count - 1], a->seen, a->authorization,
                          (uint64_t)clock_ms(), &a->hold);
@@ -667,18 +683,48 @@ overrides_method(const struct fields *f)
     return false;
 }
 
+/* NULL: nothing. Else what takes a GET or HEAD past the cache, as Cache-Status tells it. */
+static const char *
+what_bypasses(const struct request *r)
+{
+    const struct fields *f = &r->request.fields;
+
+    return r->request.length != 0                                ? "content"
+           : fields_list_has(f, FIELD_UPGRADE, STR("websocket")) ? "upgrade"
+           : cache_conditional_is_origins(f)                     ? "precondition"
+           : hop_names(f)                                        ? "connection"
+           : overrides_method(f)                                 ? "method-override"
+                                                                 : NULL;
+}
+
 /* Else it passes. */
 static void
 judge(struct cached *a)
 {
     struct request *r = a->r;
+    const char *why;
 
     if (r->method != METHOD_GET && r->method != METHOD_HEAD)
         pass(a, RESULT_METHOD, NULL);
-    else if (r->request.length != 0 || fields_list_has(&r->request.fields, FIELD_UPGRADE, STR("websocket")) ||
-             cache_conditional_is_origins(&r->request.fields) || hop_names(&r->request.fields) ||
-             overrides_method(&r->request.fields))
-        pass(a, RESULT_BYPASS, r->request.length != 0 ? "content" : NULL);
+    else if ((why = what_bypasses(r)) != NULL)
+        pass(a, RESULT_BYPASS, why);
+}
+
+/* What the configuration and the request alone say of it. */
+static void
+explain(struct request *r, const struct cache_policy *conf)
+{
+    const char *why = r->method != METHOD_GET && r->method != METHOD_HEAD ? "method" : what_bypasses(r);
+
+    if (why != NULL) {
+        trace(r, conf->line, "cache: past it, and nothing is stored (%s)", why);
+        return;
+    }
+    cache_key_of(r, conf);
+    if (r->method == METHOD_HEAD)
+        trace(r, conf->line, "cache: HEAD is answered from what GET stored, and stores nothing");
+    if (fields_find_id(&r->request.fields, FIELD_AUTHORIZATION) != NULL)
+        trace(r, conf->line, "cache: with Authorization, so only what says public, must-revalidate or s-maxage");
 }
 
 static struct cached *
@@ -709,7 +755,7 @@ lookup(struct request *r, const void *data)
         return cache_purge_answer(r, conf);
     if (worker.cache == NULL) {
         if (r->trace != NULL)
-            cache_key_of(r, conf);
+            explain(r, conf);
         return HOOK_NEXT;
     }
     if (a == NULL) {
@@ -771,6 +817,15 @@ forward(struct request *r, const void *data)
     return result;
 }
 
+/* What the origin says to weir alone: on a route that caches no client gets it, whether it was stored or not. */
+static void
+hide(struct request *r)
+{
+    fields_remove(&r->response.fields, STR("surrogate-key"));
+    fields_remove(&r->response.fields, STR("cache-tag"));
+    fields_remove(&r->response.fields, STR("weir-cache-control"));
+}
+
 static int
 edit(struct request *r, const void *data)
 {
@@ -778,6 +833,8 @@ edit(struct request *r, const void *data)
     struct cache_told nothing = {0};
     int result;
 
+    if (data != NULL && r->route != NULL && r->route->proxy != NULL && (a == NULL || a->step != CACHED_SERVING))
+        hide(r);
     if (worker.cache == NULL || r->route == NULL || r->route->proxy == NULL)
         return HOOK_NEXT;
     if (data == NULL)

@@ -131,6 +131,7 @@ struct cached {
     enum cached_step step;
     struct cache_control asked;
     bool authorization;
+    bool barred;                /* what is stored is there, but not for requests with Authorization */
     bool soft;                  /* what was seen counts as stale since a purge */
     bool background;            /* a stale one is served while it is fetched */
     bool told;                  /* Cache-Status was */

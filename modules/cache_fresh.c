@@ -339,6 +339,8 @@ cache_fresh_terms(struct cache_terms *t, const struct cache_exchange *x, const s
     why = set_lifetime(t, x, d);
     if (why != NULL)
         return why;
+    if (fields_find(x->fields, STR("Weir-Cache-Control")) != NULL && x->said->targeted)
+        t->flags |= TERMS_OWN;
     t->initial_age = (uint32_t)initial_age(x);
     set_windows(t, x->said, d);
     return has_validator(x->fields) ? NULL : refuse_useless(t);

@@ -34,6 +34,7 @@ struct cache_terms {
 #define TERMS_AUTHORIZED 4      /* may answer requests with Authorization (RFC 9111 3.5) */
 #define TERMS_IMMUTABLE 8
 #define TERMS_HEURISTIC 16
+#define TERMS_OWN 32            /* of Weir-Cache-Control, which no client sees and a 304 may leave out */
 
 struct cache_exchange {         /* what a response came as an answer to */
     enum method method;

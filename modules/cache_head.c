@@ -10,6 +10,14 @@
 
 #define TAGS_MOST 1000
 
+/* A note of a fetch's request: the tags of what a 304 confirms, which rarely says them again. */
+struct kept {
+    uint32_t *tags;
+    uint16_t n;
+};
+
+static const char note;
+
 _Static_assert(sizeof(struct cache_head) == 48, "each byte is paid for by each object");
 
 static size_t
@@ -193,6 +201,27 @@ take_tag(void *with, struct str tag)
     return true;
 }
 
+static bool
+is_any(void *with, struct str tag)
+{
+    (void)with;
+    (void)tag;
+    return false;
+}
+
+static bool
+make_tags(struct cache_head_parts *out, struct request *f)
+{
+    const struct kept *kept = request_noted(f, &note);
+    struct tags tags = {f, out};
+
+    if (kept == NULL || !cache_head_each_tag(&f->response.fields, is_any, NULL))
+        return cache_head_each_tag(&f->response.fields, take_tag, &tags);
+    out->tags = kept->tags;
+    out->head.tags = kept->n;
+    return true;
+}
+
 static void
 piece(struct cache_head_parts *out, const void *p, size_t n)
 {
@@ -205,11 +234,9 @@ cache_head_make(struct cache_head_parts *out, struct request *f, const struct ca
                 const struct cache_terms *terms, struct str names, const struct cache_key *digest, uint64_t since,
                 struct fields *left_out)
 {
-    struct tags tags = {f, out};
-
     *out = (struct cache_head_parts){.head = {.terms = *terms, .since = since}, .names = names,
                                      .digest = *digest};
-    if (!cache_head_each_tag(&f->response.fields, take_tag, &tags))
+    if (!make_tags(out, f))
         return false;
     fix_date(f);
     out->block = make_block(f->arena, &f->response.fields, said, left_out);
@@ -242,12 +269,38 @@ is_contents(struct str name)
     return false;
 }
 
+static void
+keep_tags(struct request *f, const struct cache_head *stored)
+{
+    struct kept *kept = request_note(f, &note, sizeof(*kept));
+
+    kept->n = stored->tags;
+    kept->tags = arena_alloc(f->arena, (kept->n + 1u) * sizeof(*kept->tags));
+    memcpy(kept->tags, cache_head_tags(stored), kept->n * sizeof(*kept->tags));
+}
+
+/* Weir-Cache-Control is not stored, but what came of it is: it holds until another one comes. */
+static void
+say_again(struct fields *all, const struct cache_terms *t, struct arena *a)
+{
+    if ((t->flags & TERMS_OWN) == 0 || fields_find(all, STR("Weir-Cache-Control")) != NULL)
+        return;
+    fields_add(all, STR("Weir-Cache-Control"),
+               arena_printf(a, "max-age=%u, stale-while-revalidate=%u, stale-if-error=%u%s%s%s%s", t->lifetime,
+                            t->stale_while_revalidate, t->stale_if_error,
+                            (t->flags & TERMS_NO_CACHE) != 0 ? ", no-cache" : "",
+                            (t->flags & TERMS_REVALIDATE) != 0 ? ", must-revalidate" : "",
+                            (t->flags & TERMS_AUTHORIZED) != 0 ? ", public" : "",
+                            (t->flags & TERMS_IMMUTABLE) != 0 ? ", immutable" : ""));
+}
+
 void
 cache_head_update(struct request *f, const struct cache_head *stored)
 {
     struct fields fresh = f->response.fields, *all = &f->response.fields;
     struct str block = cache_head_block(stored), name, value;
 
+    keep_tags(f, stored);
     fields_init(all, f->arena);
     while (block_next(&block, &name, &value))
         if (is_contents(name) || fields_find(&fresh, name) == NULL)
@@ -255,4 +308,5 @@ cache_head_update(struct request *f, const struct cache_head *stored)
     for (size_t i = 0; i < fresh.n; i++)
         if (!fresh.v[i].gone && !is_contents(fresh.v[i].name))
             fields_add_known(all, &fresh.v[i]);
+    say_again(all, &stored->terms, f->arena);
 }

@@ -206,6 +206,8 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     a->status.result = result;
     a->status.ttl_known = true;
     a->status.ttl = (int64_t)h->terms.lifetime - cache_fresh_age(&h->terms, clock_wall_ms());
+    if (result == RESULT_STALE && a->soft && a->status.ttl > 0)
+        a->status.ttl = 0;
     cache_status_tell(r, &a->status);
     a->told = true;
     cache_pump(a);
