@@ -68,8 +68,8 @@ KEYS = [
          miss(says(MAX, "Vary: Host"), host="b.test"), hit(host="a.test", body=1), route="bare"),
     case("9111 4.1: Vary: X-Forwarded-Host where the key has no host", miss(says(MAX, "Vary: X-Forwarded-Host"),
          host="a.test"), ask(host="b.test"), route="bare"),
-    case("9111 4.1: Vary: X-Forwarded-Proto, which is always in the key", miss(says(MAX, "Vary: X-Forwarded-Proto")), hit(),
-         route="bare"),
+    case("9111 4.1: Vary: X-Forwarded-Proto, which is always in the key", miss(says(MAX, "Vary: X-Forwarded-Proto")),
+         hit(), route="bare"),
     case("9111 4.1: Vary of what is in the key", miss(says(MAX, "Vary: Host, X-Forwarded-Host, X-Forwarded-Proto")),
          hit()),
     *[case(f"9111 7.1: a host written {h}", miss(fresh, host=h, also=host(name)), hit(host=name))
@@ -106,7 +106,8 @@ STATUSES = [
       for f in ("Set-Cookie: a=b", "Cache-Control: private", "Cache-Control: no-store", "Vary: *")],
     *[case(f"9111 4.3.4: a 304 with {f} for one client's no-cache takes nothing from others",
            miss(validated(MAX, then=(f, *more))), ask("Cache-Control: no-cache", body=1, sees={"If-None-Match": '"1"'}),
-           hit(body=1, has={"Set-Cookie": None})) for f, *more in (("Set-Cookie: a=b", MAX), ("Cache-Control: private",))],
+           hit(body=1, has={"Set-Cookie": None}))
+      for f, *more in (("Set-Cookie: a=b", MAX), ("Cache-Control: private",))],
     case("9111 4.3.4: but a 304 that varies does", miss(validated(MAX, then=(MAX, "Vary: X-A"))),
          ask("Cache-Control: no-cache", body=1), ask("X-A: 1")),
     case("9111 4: what is stale and not storable any more is gone", miss(AGED),
@@ -156,8 +157,10 @@ def test_poisoning():
 
 def test_schemes_whatever_the_key():
     """An origin that sends http to https would send https there as well, for ever."""
-    origin = Origin(lambda peer, request: b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1000\r\nContent-Length: %d\r\n\r\n%s" %
-                    (len(request.get("X-Forwarded-Proto")), request.get("X-Forwarded-Proto").encode()))
+    def answer(_, request):
+        said = request.get("X-Forwarded-Proto").encode()
+        return b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1000\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+    origin = Origin(answer)
     weir = start(f"""
 upstreams: {{app: {{servers: ["{origin.address}"]}}}}
 cache_memory: {{size: 16m}}
