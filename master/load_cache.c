@@ -118,6 +118,18 @@ first_cache(const struct node *root)
     return found;
 }
 
+/* The kernel takes such a size, and weir fills it. */
+static void
+check_room(struct loader *l, const struct node *section, const struct cache_memory *m)
+{
+    size_t there = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    struct str size = values_size_text((int64_t)m->size, l->scratch);
+
+    if (m->file.n == 0 && m->size > there)
+        load_warning(l, place_of(section, "size"), "`size`: %.*s is more than the memory of this machine, which is %zum",
+                     STR_ARG(size), there >> 20);
+}
+
 void
 load_check_cache(struct loader *l, const struct node *root)
 {
@@ -128,6 +140,7 @@ load_check_cache(struct loader *l, const struct node *root)
     if (m->size > 0) {
         check_sizes(l, section, m);
         check_file(l, section, m->file);
+        check_room(l, section, m);
     } else if ((section == NULL || is_off(section)) && cache != NULL) {
         load_warning(l, cache, "`cache` without `cache_memory`: nothing is stored");
     }

@@ -141,7 +141,7 @@ find_taker(const struct key *keys, struct str text)
 static bool
 needs_nothing(const struct key *section)
 {
-    if (section->levels != KEY_POLICY)
+    if (section->levels != KEY_POLICY && !section->off)
         return false;
     for (const struct key *k = section->keys; k->name != NULL; k++)
         if (k->def == NULL)
@@ -162,6 +162,8 @@ hint_mapping(struct loader *l, const struct key *k, const struct node *n)
     const struct key *taker;
     bool no;
 
+    if (k->type == KEY_STATUSES && n->kind == NODE_SCALAR && takes(k, n->text))
+        return arena_printf(l->scratch, "; did you mean `{200: %.*s}`?", STR_ARG(text));
     if (k->type != KEY_SECTION || n->kind != NODE_SCALAR || n->text.n == 0)
         return STR("");
     no = str_eq(text, STR("false")) || str_eq(text, STR("no")) || str_eq(text, STR("none"));

@@ -382,6 +382,8 @@ read_statuses(struct loader *l, const struct key *k, const struct node *n, void 
             load_error(l, n->keys[i], "`%s`: `%.*s` is no status from 200 to 599", k->name, STR_ARG(name));
         else if (want_text(l, &value, n->items[i]))
             read_number(l, &value, n->items[i], &ms);
+        if (ms >= 0 && k->doubt != NULL && k->doubt(status) != NULL)
+            load_warning(l, n->keys[i], "`%s`: %d: %s", k->name, status, k->doubt(status));
         if (ms >= 0)
             put_status(times, status, ms);
     }

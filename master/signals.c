@@ -12,7 +12,7 @@
 static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
 
 /* Sent to the whole group (a terminal's Ctrl-\, killall) they must not end a worker. */
-static const int masters_own[] = {SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
+static const int masters_own[] = {SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -28,6 +28,7 @@ signals_open(void)
         sigaddset(&set, handled[i]);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);   /* a log or the cache may be as large as it may be: that is an error to tell, no death */
     sigprocmask(SIG_SETMASK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -63,5 +64,6 @@ void
 signals_reset(void)
 {
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     unblock();
 }

@@ -669,7 +669,9 @@ cache_news(void)
 static bool
 overrides_method(const struct fields *f)
 {
-    static const struct str names[] = {{"x-http-method-override", 22}, {"x-http-method", 13}, {"x-method-override", 17}};
+    static const struct str names[] = {
+        {"x-http-method-override", 22}, {"x-http-method", 13}, {"x-method-override", 17},
+    };
 
     for (size_t i = 0; i < f->n; i++) {
         struct str name = f->v[i].name;
@@ -910,17 +912,23 @@ refuse_key(const void *value, size_t *offset)
     return template_source(t).n == 0 ? "an empty key: all responses would be one" : NULL;
 }
 
+static const char *
+doubt_status(int status)
+{
+    return cache_fresh_never(status) ? "such a response is never stored" : NULL;
+}
+
 static const struct key keys[] = {
     {.name = "key", .type = KEY_TEMPLATE, .offset = offsetof(struct cache_policy, key),
      .def = "$scheme://$host$path$query", .early = true, .varies = true, .refuse = refuse_key,
-     .help = "what a response is kept under; port, route and upstream are always part of it"},
+     .help = "what a response is kept under; port, site, route and upstream are always part of it"},
     {.name = "ttl", .type = KEY_STATUSES, .offset = offsetof(struct cache_policy, defaults.ttl), .def = "",
-     .help = "by status: how long a response is fresh where the origin says nothing of it"},
+     .doubt = doubt_status, .help = "by status: how long a response is fresh where the origin says nothing of it"},
     {.name = "stale_if_error", .type = KEY_DURATION, .offset = offsetof(struct cache_policy, defaults.stale_if_error),
-     .def = "0", .help = "how long after that it may stand in for an error, where the origin says nothing of it"},
+     .def = "0", .help = "how long a stale one stands in for an error, where the origin says nothing of it"},
     {.name = "stale_while_revalidate", .type = KEY_DURATION,
      .offset = offsetof(struct cache_policy, defaults.stale_while_revalidate), .def = "0",
-     .help = "how long after that it is served while a new one is fetched, where the origin says nothing of it"},
+     .help = "how long a stale one is served while a new one is fetched, where the origin says nothing of it"},
     {.name = "set_cookie", .type = KEY_BOOL, .offset = offsetof(struct cache_policy, defaults.set_cookie),
      .def = "false", .help = "responses with Set-Cookie are stored too, for everyone"},
     {.name = "purge_from", .type = KEY_NETWORKS, .offset = offsetof(struct cache_policy, purge_from), .def = "",

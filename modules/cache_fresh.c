@@ -78,8 +78,8 @@ is_nonsense(int status)
 }
 
 /*
- * What is no whole response (226, 304), may not be stored by any cache (428, 429, 431, 511: RFC 6585), or answers a part of
- * the request that isn't in the key.
+ * What is no whole response (226, 304), may not be stored by any cache (428, 429, 431, 511: RFC 6585), or answers a part
+ * of the request that isn't in the key.
  */
 static bool
 is_never(int status)
@@ -90,6 +90,12 @@ is_never(int status)
         if (statuses[i] == status)
             return true;
     return false;
+}
+
+bool
+cache_fresh_never(int status)
+{
+    return status == 206 || is_never(status);
 }
 
 /* 206 has a word of its own. */

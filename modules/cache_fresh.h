@@ -50,7 +50,8 @@ struct cache_exchange {         /* what a response came as an answer to */
  * NULL: it may be stored, on these terms. Else why not, as a word for Cache-Status's detail, static: "method",
  * "partial", "status", "no-store", "private", "authorization", "set-cookie", "vary"; "no-lifetime" (nothing says or
  * hints how long), "expired" and "no-cache" (never to be used, for want of a validator). Any final status with a
- * lifetime of the origin's may be stored, but for 206, 304, 412 and 416.
+ * lifetime of the origin's may be stored, but for those of cache_fresh_never and those that ttl alone can want: 400, 408,
+ * 411, 413, 417, 425.
  *
  * What private="..." and no-cache="..." name is the caller's to leave out; a Set-Cookie so named still counts as
  * one. A lifetime may be 0: what a fetch brings may be shared with who waited for it only as cache_fresh_use says.
@@ -62,6 +63,9 @@ const char *cache_fresh_terms(struct cache_terms *t, const struct cache_exchange
  * one such answer isn't storable says nothing of the next.
  */
 bool cache_fresh_blames(int status);
+
+/* A status that is not stored, whatever the origin or ttl say. */
+bool cache_fresh_never(int status);
 
 /* RFC 9111 4.2.3: current_age. */
 int64_t cache_fresh_age(const struct cache_terms *t, int64_t now_ms);

@@ -172,6 +172,7 @@ static const struct member members[] = {
     {"connect_time", "connect_time", 0},
     {"header_time", "header_time", 0},
     {"response_time", "response_time", 0},
+    {"cache", "cache", 512},
 };
 
 #define MEMBERS (sizeof(members) / sizeof(members[0]))

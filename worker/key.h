@@ -75,6 +75,7 @@ struct key {
     /* KEY_TEMPLATE (a struct template) and each of KEY_EDITS (a struct edit): why it cannot be, or NULL. *offset:
      * what it is about, in bytes into the text. Runs in the master */
     const char *(*refuse)(const void *value, size_t *offset);
+    const char *(*doubt)(int status);       /* KEY_STATUSES: what is to be warned of, or NULL. Runs in the master */
     bool early;                 /* template, edits: made before there is a response, so its variables are a warning */
     bool varies;                /* template: one without any variable is a warning */
     int (*custom)(struct loader *l, const struct key *k, const struct node *n, void *at);
