@@ -158,7 +158,8 @@ is_fresh(const struct fill *p)
     return cache_fresh_use(&((const struct cache_head *)v.head)->terms, &nothing, v.soft, clock_wall_ms()) == USE_FRESH;
 }
 
-/* The origin's answer is the owner's, and nobody else's: it doesn't take from others what they are served. */
+/* The origin's answer is the owner's, and nobody else's: it doesn't take from others what they are served. The
+ * store is left at once, however slow the owner is. */
 static void
 refuse(struct fill *p, const char *why, int64_t ms)
 {
@@ -169,13 +170,14 @@ refuse(struct fill *p, const char *why, int64_t ms)
         ms = 0;
     else if (p->seen.number != 0 && p->f->status < 500 && !cache_fresh_blames(p->f->status))
         cache_drop(worker.cache, p->seen);      /* there is something else there now */
-    cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), (uint64_t)ms);
+    cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), (uint64_t)ms, ms == LARGE_REMEMBERED_MS);
     if (a == NULL) {
         cut(p);
         return;
     }
     a->status.detail = why;
     p->state = RELAYING;
+    leave_holds(p);
     cache_news();
 }
 
@@ -247,8 +249,8 @@ why_not(struct fill *p, struct cache_control *said, struct cache_terms *terms, s
 }
 
 /*
- * No-Vary-Search: it is kept under the query as its own rule reads it, so that the next one finds it there. True: it moved.
- * *stays: it may be kept where it was entered, under its own query or by its own rule, but not by another's.
+ * No-Vary-Search: it is kept under the query as its own rule reads it, so that the next one finds it there. True: it
+ * moved. *stays: it may be kept where it was entered, under its own query or by its own rule, but not by another's.
  */
 static bool
 move_by_rule(struct fill *p, cache_variant variant, bool *stays)
@@ -366,11 +368,12 @@ static void
 confirm(struct fill *p, bool moves)
 {
     p->confirms = true;
-    cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), 0);
+    cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), 0, false);
     if (moves || !is_fresh(p))
         cache_drop(worker.cache, p->seen);
     cache_news();
     p->state = RELAYING;
+    leave_holds(p);
     if (p->owner == NULL)
         end_well(p);
 }
@@ -492,6 +495,16 @@ copy(const struct iovec *iov, int n, struct iovec room)
     return done;
 }
 
+/* What came before is gone, so that it is never stored, and all its readers have left. */
+static bool
+is_for_nobody(const struct fill *p)
+{
+    struct cache_view v;
+
+    cache_look(worker.cache, p->hold, &v);
+    return v.base > 0 && !cache_is_shared(worker.cache, p->hold);
+}
+
 /* True: all that is there was stored. */
 static bool
 store(struct fill *p)
@@ -500,13 +513,11 @@ store(struct fill *p)
     struct iovec iov[PIECES], room;
 
     while (body->bytes > 0) {
-        int result = cache_room(worker.cache, &p->hold, body->bytes, &room), n;
+        int result = is_for_nobody(p) ? CACHE_FULL : cache_room(worker.cache, &p->hold, body->bytes, &room), n;
         size_t done;
 
-        if (result == CACHE_BUSY) {
-            come_again(p);
+        if (result == CACHE_BUSY && (come_again(p) || cache_is_shared(worker.cache, p->hold)))
             return false;
-        }
         if (result != CACHE_OK) {
             cache_break(worker.cache, p->hold);
             cut(p);
@@ -610,7 +621,7 @@ front_cut(struct request *f)
     if (p->state == ASKING) {
         note_times(p);
         cache_fail(worker.cache, p->hold, f->status >= 400 ? f->status : 502);
-    } else {
+    } else if (p->state != RELAYING) {
         cache_break(worker.cache, p->hold);
     }
     if (p->owner != NULL && p->owner->step == CACHED_RELAYED)

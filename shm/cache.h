@@ -37,7 +37,7 @@ enum cache_answer {
     CACHE_BUSY,                 /* the lock is taken: come again */
     CACHE_NONE,                 /* there is no such object */
     CACHE_SPEC,                 /* an object with a Vary the caller did not ask for: see cache_find */
-    CACHE_PASS,                 /* it was found out lately that this is not storable */
+    CACHE_PASS,                 /* it was found out lately that this is not storable, and somebody fetches it anyway */
     CACHE_JOINED,               /* somebody fetches it already */
     CACHE_BEGUN,                /* the caller fetches it */
     CACHE_CHANGED,              /* look again: the object is another one by now */
@@ -206,14 +206,14 @@ bool cache_wrote(struct cache *c, struct cache_hold hold, size_t n);
 
 /*
  * Filler, the ends, each with the hold still to be left. finish: the body is whole, and can be found from now on
- * (CACHE_BUSY: come again). refuse: not storable; remembered for `ms` (0: not at all). fail: no answer, with that
- * status. break: no more will come. refresh: what `seen` is has a new head (a 304), its body and variant stay. All
+ * (CACHE_BUSY: come again). refuse: not storable; remembered for `ms` (0: not at all): one at a time goes on fetching
+ * it, alone, in case the next is; where it is `firm` none does. fail: no answer, with that status. break: no more will come. refresh: what `seen` is has a new head (a 304), its body and variant stay. All
  * but finish and refresh take no lock of others' and are done when they return; those that wait are woken. refresh
  * may answer CACHE_NONE (`seen` can't be found any more), CACHE_FULL or CACHE_LARGE: the fetch goes on then, with
  * another end.
  */
 int cache_finish(struct cache *c, struct cache_hold hold);
-void cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms);
+void cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms, bool firm);
 void cache_fail(struct cache *c, struct cache_hold hold, int status);
 void cache_break(struct cache *c, struct cache_hold hold);
 int cache_refresh(struct cache *c, struct cache_hold hold, struct cache_hold seen, const struct iovec *head, int n);

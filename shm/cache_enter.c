@@ -194,16 +194,30 @@ is_another(struct cache *c, const struct cache_locked *at, const struct cache_ke
     return a != 0 && (seen.number == 0 || seen.shard != shard || cache_record_at(c, a)->hold != seen.number);
 }
 
-static bool
-is_marked(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant, uint64_t now_ms)
+/* The flags of its mark; 0: it has none. */
+static unsigned
+mark_of(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant, uint64_t now_ms)
 {
     cache_address a = cache_index_same(c, shard, key, variant, true);
 
     if (a == 0)
-        return false;
+        return 0;
     if (cache_index_length(cache_record_at(c, a)) > now_ms)
-        return true;
+        return cache_record_at(c, a)->flags;
     cache_index_remove(c, shard, a, false);
+    return 0;
+}
+
+static bool
+is_fetched(struct cache *c, unsigned shard, const struct cache_key *key, cache_variant variant)
+{
+    for (uint32_t n = *cache_index_fetches(c, shard, key); n != 0;) {
+        const struct cache_kept *h = cache_hold_at(c, (struct cache_hold){shard, n});
+
+        if (cache_hold_is_open(h) && is_key(&h->key, key) && h->asked == variant)
+            return true;
+        n = h->link;
+    }
     return false;
 }
 
@@ -212,16 +226,20 @@ cache_enter(struct cache *c, const struct cache_key *key, cache_variant variant,
             uint64_t now_ms, struct cache_hold *hold)
 {
     struct cache_locked at;
+    unsigned mark = 0;
     int answer;
 
     *hold = (struct cache_hold){0, 0};
     if (!cache_lock_key(c, key, false, &at))
         return CACHE_BUSY;
+    if (!cache_shard(c, at.small)->quarantine)
+        mark = mark_of(c, at.small, key, variant, now_ms);
+    alone = alone || mark != 0;
     if (cache_shard(c, at.small)->quarantine)
         answer = CACHE_FULL;
     else if (is_another(c, &at, key, variant, seen))
         answer = CACHE_CHANGED;
-    else if (is_marked(c, at.small, key, variant, now_ms))
+    else if ((mark & RECORD_FIRM) || (mark != 0 && is_fetched(c, at.small, key, variant)))
         answer = CACHE_PASS;
     else if (!alone && join(c, at.small, key, variant, hold))
         answer = CACHE_JOINED;

@@ -190,7 +190,7 @@ cache_fail(struct cache *c, struct cache_hold hold, int status)
 
 /* Under the lock. */
 static void
-put_mark(struct cache *c, unsigned shard, const struct cache_kept *h, uint64_t until_ms)
+put_mark(struct cache *c, unsigned shard, const struct cache_kept *h, uint64_t until_ms, bool firm)
 {
     cache_address old = cache_index_same(c, shard, &h->key, h->asked, true), mark;
     struct cache_record *r;
@@ -202,21 +202,21 @@ put_mark(struct cache *c, unsigned shard, const struct cache_kept *h, uint64_t u
     r = cache_record_at(c, mark);
     r->key = h->key;
     r->variant = h->asked;
-    r->flags = RECORD_MARK;
+    r->flags = firm ? RECORD_MARK | RECORD_FIRM : RECORD_MARK;
     cache_index_set_length(r, until_ms);
     cache_index_insert(c, shard, mark);
 }
 
 /* Those that are woken come to find the mark. */
 void
-cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms)
+cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms, bool firm)
 {
     const struct cache_kept *h = cache_hold_at(c, hold);
     unsigned shard = cache_shard_small(c, &h->key);
 
     if (ms > 0 && cache_lock(c, shard)) {
         if (!is_doomed(h) && !cache_shard(c, shard)->quarantine)
-            put_mark(c, shard, h, now_ms + ms);
+            put_mark(c, shard, h, now_ms + ms, firm);
         cache_unlock(c, shard);
     }
     end(c, hold, CACHE_REFUSED);

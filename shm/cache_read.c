@@ -128,14 +128,25 @@ is_too_much(struct cache *c, struct cache_hold hold, uint64_t held_ms)
            __atomic_exchange_n(&s->starved, 0, __ATOMIC_RELAXED) != 0;
 }
 
+/* Of this hold, or of the one before it, of which the last bytes may be on their way to this client. */
+static bool
+delays(const struct cache *c, struct cache_hold hold)
+{
+    struct cache_hold before = cache_hold_previous(c, hold);
+
+    if (__atomic_load_n(&cache_hold_at(c, hold)->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS)
+        return true;
+    return before.number != 0 && cache_hold_use(c, before)->count > 0 &&
+           (__atomic_load_n(&cache_hold_at(c, before)->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS) != 0;
+}
+
 bool
 cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms)
 {
-    const struct cache_kept *h = cache_hold_at(c, hold);
     const struct cache_shard *s = cache_shard(c, hold.shard);
     uint64_t since = __atomic_load_n(&s->quarantine_ms, __ATOMIC_RELAXED);
 
-    if ((__atomic_load_n(&h->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS) && held_ms > DELAY_MS)
+    if (held_ms > DELAY_MS && delays(c, hold))
         return true;
     if (__atomic_load_n(&s->quarantine, __ATOMIC_SEQ_CST))
         return held_ms > QUARANTINE_MS && c->now_ms > since + QUARANTINE_MS;

@@ -22,7 +22,8 @@ enum { RECORD_QUEUE_NONE, RECORD_QUEUE_SMALL, RECORD_QUEUE_MAIN };
 
 #define RECORD_VERIFIED 2       /* of a file: its body was held against its seal, or was written since that was opened */
 #define RECORD_SOFT 4           /* purged softly */
-#define RECORD_MARK 8           /* no object: that its key is not storable, until the time in `length` */
+#define RECORD_MARK 8           /* no object: that its key is not storable, until the time in `length`, */
+#define RECORD_FIRM 16          /* and that the next response will not be either */
 
 struct cache_record {
     struct cache_key key;

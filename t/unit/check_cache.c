@@ -285,7 +285,7 @@ START_TEST(what_is_not_storable_is_remembered)
     make(8 * MIB, 100 * KIB);
     ck_assert_int_eq(enter(a, 1, 0, &fill), CACHE_BEGUN);
     ck_assert_int_eq(enter(b, 1, 0, &reader), CACHE_JOINED);
-    cache_refuse(a, fill, 1000, 500);
+    cache_refuse(a, fill, 1000, 500, true);
     ck_assert(is_woken(66));
     ck_assert_int_eq(state_of(b, reader), CACHE_REFUSED);
     cache_leave(a, fill);
@@ -295,13 +295,13 @@ START_TEST(what_is_not_storable_is_remembered)
     ck_assert_int_eq(stored_find(b, 1, 0, &reader), CACHE_NONE);
     ck_assert_uint_eq(stored_sum(a).objects, 0);
     ck_assert_int_eq(cache_enter(b, &key, V(1, 1), no_hold, false, 1499, &reader), CACHE_BEGUN);
-    cache_refuse(b, reader, 1000, 0);
+    cache_refuse(b, reader, 1000, 0, true);
     cache_leave(b, reader);
     ck_assert_int_eq(cache_enter(b, &key, V(1, 1), no_hold, false, 1499, &reader), CACHE_BEGUN);
     cache_fail(b, reader, 504);
     cache_leave(b, reader);
     ck_assert_int_eq(cache_enter(a, &key, 0, no_hold, false, 1500, &fill), CACHE_BEGUN);
-    cache_refuse(a, fill, 1500, 500);
+    cache_refuse(a, fill, 1500, 500, true);
     cache_leave(a, fill);
     purge(1);
     ck_assert_int_eq(cache_enter(a, &key, 0, no_hold, false, 1500, &fill), CACHE_BEGUN);

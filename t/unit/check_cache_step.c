@@ -325,7 +325,7 @@ refuse(struct cache *c)
     struct cache_hold hold;
 
     if (cache_enter(c, &key, 0, no_hold, false, 1000, &hold) == CACHE_BEGUN) {
-        cache_refuse(c, hold, 1000, 1000);
+        cache_refuse(c, hold, 1000, 1000, true);
         cache_leave(c, hold);
     }
 }
@@ -377,7 +377,7 @@ kill_at(void (*work)(struct cache *c), unsigned n)
 static void
 kill_everywhere(void (*work)(struct cache *c))
 {
-    unsigned n, i, all = points(30);
+    unsigned n, i, all = points(8);
 
     begin((struct cache_shape){8 * MIB, 400 * KIB});
     ck_assert_int_eq(stored_put(filler, KEY + 1, 0, 3, 300 * KIB, true), CACHE_OK);

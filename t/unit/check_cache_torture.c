@@ -100,7 +100,7 @@ fill(struct worker *w, struct cache_hold *hold, uint64_t key)
            tries++ < PATIENCE)
         rest();
     if (answer != CACHE_OK) {
-        cache_refuse(w->c, *hold, now_ms(), 0);
+        cache_refuse(w->c, *hold, now_ms(), 0, true);
         return;
     }
     while (at < length && tries < PATIENCE) {
@@ -232,7 +232,7 @@ visit(struct worker *w, uint64_t n)
     } else if (answer == CACHE_NONE) {
         answer = cache_enter(w->c, &key, 0, no_hold, roll(10) == 0, now_ms(), &hold);
         if (answer == CACHE_BEGUN && roll(10) == 0)
-            cache_refuse(w->c, hold, now_ms(), roll(2) * 5);
+            cache_refuse(w->c, hold, now_ms(), roll(2) * 5, true);
         else if (answer == CACHE_BEGUN)
             fill(w, &hold, n);
         else if (answer == CACHE_JOINED)
