@@ -219,7 +219,8 @@ start_empty(const struct keep_wish *w, int fd, const struct stat *st, struct rea
         return c;
     }
     if (st->st_size > 0)
-        reason_set(news, "cache_memory.file: %s holds no cache of this version, or a torn one: it starts empty", w->path);
+        reason_set(news, "cache_memory.file: %s holds no cache of this version, or a torn one: it starts empty",
+                   w->path);
     c = make(w, fd, w->path, why);
     if (c == NULL && st->st_size == 0)
         unlink(w->path);

@@ -166,8 +166,8 @@ struct cache_cursor {
 int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uint64_t most, struct iovec *iov,
                int max);
 
-/* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file, or it
- * was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
+/* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file, or
+ * it was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
 int cache_verify(struct cache *c, struct cache_hold hold);
 
 /*

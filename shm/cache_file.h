@@ -1,7 +1,7 @@
 /*
  * A cache in a file, so that it is there again after a restart. The master has the file open, locked and of the right
- * size before it comes here, and nobody else has it mapped; from cache_file_make, cache_file_adopt and cache_file_copy on
- * it is a cache like any other.
+ * size before it comes here, and nobody else has it mapped; from cache_file_make, cache_file_adopt and
+ * cache_file_copy on it is a cache like any other.
  *
  * Nothing that stands in the file is believed but what seals prove (cache_seal.c), whether it was left in order, in
  * the middle of something, or is what a power cut left of it: there is one way back, and it reads all of the records'
@@ -37,7 +37,7 @@ struct cache_came {
 /* It goes on in its file, with all that is whole. False: no memory, or no randomness; it is as it was. */
 bool cache_file_adopt(struct cache *c, const struct slots *slots, struct cache_came *came);
 
-/* What is whole in the old one, as much as fits, the newest rather than the oldest, into a new one that nobody uses yet. */
+/* What is whole in the old one, as much as fits, rather the newest, into a new one that nobody uses yet. */
 bool cache_file_copy(struct cache *to, const struct cache *from, struct cache_came *came);
 
 #endif

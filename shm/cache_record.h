@@ -1,6 +1,7 @@
 /*
  * An object as it lies in the cache's space: a record at the front of its first extent, of a file its seal, the head
- * behind it, then the body, which goes on in further extents. Addresses are units from the base of the segment; 0 is none.
+ * behind it, then the body, which goes on in further extents. Addresses are units from the base of the segment; 0 is
+ * none.
  */
 #ifndef WEIR_CACHE_RECORD_H
 #define WEIR_CACHE_RECORD_H
@@ -20,7 +21,7 @@ struct cache_extent {
 
 enum { RECORD_QUEUE_NONE, RECORD_QUEUE_SMALL, RECORD_QUEUE_MAIN };
 
-#define RECORD_VERIFIED 2       /* of a file: its body was held against its seal, or was written since that was opened */
+#define RECORD_VERIFIED 2       /* of a file: its body was held against its seal, or written since that was opened */
 #define RECORD_SOFT 4           /* purged softly */
 #define RECORD_MARK 8           /* no object: that its key is not storable, until the time in `length`, */
 #define RECORD_FIRM 16          /* and that the next response will not be either */

@@ -1,7 +1,7 @@
 /*
- * Knows seals: what stands behind each record of a cache that lies in a file, so that after a restart what is whole can be
- * told from what was being written, freed or torn. A body is summed as it is written, its head and its extents when it can
- * be found from then on; when it can't any more the seal is broken, before anything else happens to it.
+ * Knows seals: what stands behind each record of a cache that lies in a file, so that after a restart what is whole can
+ * be told from what was being written, freed or torn. A body is summed as it is written, its head and its extents when
+ * it can be found from then on; when it can't any more the seal is broken, before anything else happens to it.
  *
  * Invariants: a record that can be found has a seal, and no other has. A body is held against its sum once after a
  * restart, a part at a time, before its first byte is used; heads and extents were by then, when the file was opened.

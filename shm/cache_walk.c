@@ -2,9 +2,9 @@
  * Knows how to read a segment that may have been torn anywhere.
  *
  * Regions are gone through block by block, as far as their headers make sense; where a block that was taken begins is
- * noted in a map. A block that looks like a record is one if its seal says so, of each of its extents too, and all of
- * these begin where the map says that a block does; then they leave the map, so that no other has them. Headers and maps
- * keep it within bounds where a seal holds by accident, seals keep it short where everything else is made up.
+ * noted in a map. A block that looks like a record is one if its seal says so, of each of its extents too, and all
+ * of these begin where the map says that a block does; then they leave the map, so that no other has them. Headers and
+ * map keep it within bounds where a seal holds by accident, seals keep it short where everything else is made up.
  */
 #include "shm/cache_walk.h"
 
