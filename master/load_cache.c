@@ -126,8 +126,8 @@ check_room(struct loader *l, const struct node *section, const struct cache_memo
     struct str size = values_size_text((int64_t)m->size, l->scratch);
 
     if (m->file.n == 0 && m->size > there)
-        load_warning(l, place_of(section, "size"), "`size`: %.*s is more than the memory of this machine, which is %zum",
-                     STR_ARG(size), there >> 20);
+        load_warning(l, place_of(section, "size"), "`size`: %.*s is more than the memory of this machine, which is "
+                     "%zum", STR_ARG(size), there >> 20);
 }
 
 void

@@ -28,7 +28,7 @@ signals_open(void)
         sigaddset(&set, handled[i]);
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);   /* a log or the cache may be as large as it may be: that is an error to tell, no death */
+    signal(SIGXFSZ, SIG_IGN);   /* a file that may not grow is an error to tell, no death */
     sigprocmask(SIG_SETMASK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
