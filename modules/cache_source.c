@@ -256,12 +256,17 @@ end_body(struct cached *a)
     body->ended = true;
 }
 
-/* The object goes on in another hold: what was put of this one keeps it as long as it is needed. */
+/* The object goes on in another hold, once what was put of this one is sent: so a->hold is what this client keeps. */
 static bool
 follow(struct cached *a)
 {
+    struct flow *body = &a->r->response.body;
     struct cache_hold next;
 
+    if (body->bytes > 0) {
+        body->stopped = true;
+        return false;
+    }
     if (!cache_follow(worker.cache, a->hold, &next))
         return false;
     drop_lease(a);
