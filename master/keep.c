@@ -192,29 +192,34 @@ is_foreign(int fd, off_t size)
                         (memcmp(text, ours, sizeof(text)) != 0 && memcmp(text, none, sizeof(text)) != 0));
 }
 
-static bool
+/* Its new name, from malloc; NULL: it stays. */
+static char *
 move_away(const struct keep_wish *w, struct reason *news)
 {
     char *path;
-    bool good;
 
     if (asprintf(&path, "%s.old", w->path) < 0)
-        return false;
-    good = renameat2(AT_FDCWD, w->path, AT_FDCWD, path, RENAME_NOREPLACE) == 0;
-    if (good)
+        return NULL;
+    if (renameat2(AT_FDCWD, w->path, AT_FDCWD, path, RENAME_NOREPLACE) == 0) {
         reason_set(news, "cache_memory.file: %s was no cache: it is %s now, and the cache starts empty", w->path, path);
+        return path;
+    }
     free(path);
-    return good;
+    return NULL;
 }
 
 static struct cache *
 start_empty(const struct keep_wish *w, int fd, const struct stat *st, struct reason *news, struct reason *why)
 {
     struct cache_came none = {0};
+    char *away = is_foreign(fd, st->st_size) ? move_away(w, news) : NULL;
     struct cache *c;
 
-    if (is_foreign(fd, st->st_size) && move_away(w, news)) {
+    if (away != NULL) {
         c = make_beside(w, NULL, &none, why);
+        if (c == NULL)
+            rename(away, w->path);
+        free(away);
         close(fd);
         return c;
     }
