@@ -49,17 +49,15 @@ def read(path):
 
 def test_every_detail_stands_in_the_manual():
     words = {"passed", "only-if-cached", "purge"}
-    for path in glob.glob(f"{ROOT}/modules/cache*.c"):
-        for line in read(path).splitlines():
-            if re.search(r"pass\(a, |refuse\(p, |status\.detail =", line):
-                words.update(re.findall(r'"([a-z-]+)"', line))
-    text = read(f"{ROOT}/modules/cache_fresh.c")
-    for groups in re.findall(r'return "([a-z-]+)"|\? "([a-z-]+)"', text):
-        words.update(w for w in groups if w)
-    words.update(re.findall(r'\? "(stream)"', read(f"{ROOT}/modules/cache_fill.c")))
-    text = read(f"{ROOT}/modules/cache.c")
+    text = "\n".join(read(path) for path in glob.glob(f"{ROOT}/modules/cache*.c"))
+    for line in text.splitlines():
+        if re.search(r"pass\(a, |refuse\(p, |status\.detail =", line):
+            words.update(re.findall(r'"([a-z-]+)"', line))
     body = text[text.index("\nwhat_bypasses("):]
     words.update(re.findall(r'\? "([a-z-]+)"', body[:body.index("\n}")]))
+    words.update(re.findall(r'\? "(stream)"', text))
+    for groups in re.findall(r'return "([a-z-]+)"|\? "([a-z-]+)"', read(f"{ROOT}/modules/cache_fresh.c")):
+        words.update(w for w in groups if w)
     manual = read(f"{ROOT}/man/weir.yaml.5")
     manual = manual[manual.index(".Ss Cache-Status"):manual.index(".Sh VARIABLES")]
     told = {w for l in re.findall(r"^\.It Ql (.*)$", manual, re.M) for w in l.split(" , ")}
