@@ -1,11 +1,14 @@
 /*
  * The cache, as its files know each other:
  *
- *     cache.c         the policy: its keys and hooks, and what becomes of a request
+ *     cache.c         the policy: its keys and hooks
+ *     cache_seek.c    what is in the store, and whether it will do
+ *     cache_wait.c    requests that wait for a fetch
  *     cache_key.c     what a response is kept under
  *     cache_source.c  a response that comes from the store
  *     cache_fill.c    a fetch of weir's own, whose response goes into the store
  *     cache_head.c    what a stored response says of itself
+ *     cache_shield.c  what origins are not told by clients
  *     cache_purge.c   PURGE, and what an unsafe method makes invalid
  *
  * and the rules as functions: cache_control, cache_fresh, cache_vary, cache_conditional, cache_range, cache_status.
@@ -46,8 +49,8 @@ int cache_key_rule(struct request *r, const struct cache_policy *conf, const str
 /* Keeps it, or where it is empty forgets the one that was kept; false: that could not be. */
 bool cache_key_keep_rule(struct request *r, const struct cache_policy *conf, struct str rule);
 /*
- * The path as the client sent it, where it has empty segments: those are nothing to a route, but they may be to the origin,
- * so it is part of every key. Without them p is NULL, and a fetch asks for the canonical path.
+ * The path as the client sent it, where it has empty segments: those are nothing to a route, but they may be to the
+ * origin, so it is part of every key. Without them p is NULL, and a fetch asks for the canonical path.
  */
 struct str cache_key_path(const struct request *r);
 /* Whether the route's key has $name in it. */
@@ -112,7 +115,7 @@ bool cache_head_each_tag(const struct fields *fields, bool (*take)(void *with, s
 /* RFC 9111 3.2: the stored fields with those of a 304, in f->response.fields. */
 void cache_head_update(struct request *f, const struct cache_head *stored);
 
-/* --- cache.c --- */
+/* --- a request --- */
 
 enum cached_step {
     CACHED_SEEKING,             /* LOOKUP: what is in the store? */
@@ -163,14 +166,64 @@ struct cached {
     int64_t held_ms;
 };
 
+/* --- cache_seek.c --- */
+
+/* LOOKUP: the first look. What a hook returns. */
+int cache_seek_first(struct cached *a);
+
+/* The key by which a request is known, with the rule for its queries. As cache_key_rule. */
+int cache_seek_rule(struct cached *a);
+
+/*
+ * CACHE_OK with the hold, and what may be done with it. CACHE_NONE; CACHE_SPEC: there are others, but none for this
+ * request; CACHE_BUSY, CACHE_FULL.
+ */
+int cache_seek(struct cached *a, struct cache_hold *hold, enum cache_use *use);
+
+/* It is not good enough without the origin. HOOK_NEXT. */
+int cache_seek_keep(struct cached *a, struct cache_hold hold, enum cache_result result);
+
+/* An object with a Vary that was not known: this request's variant by it. False: it is known. */
+bool cache_seek_variant(struct cached *a, struct cache_hold hold);
+/* Whether what is stored is of this request's variant, to the last bit. */
+bool cache_seek_mine(const struct cached *a, const struct cache_view *v);
+/* Whether one of its tags was purged since it was asked for. */
+bool cache_seek_purged(const struct cache_head *h, bool soft);
+
 /* The request's fields that Vary is about. */
-const struct fields *cache_fields(struct cached *a);
+const struct fields *cache_seek_fields(struct cached *a);
+
+/* --- cache_shield.c --- */
+
+/* Takes out of r->forward what an origin may take for the URL it is asked for, and what is no part of the key. */
+void cache_shield(struct request *r);
+/* The host as it is in the key, for the origin: nobody's spelling of it is in the links that all others get. */
+void cache_shield_host(struct request *r);
+/* Whether it names another method, which many a framework takes for the request's. */
+bool cache_shield_override(const struct fields *f);
+
+/* --- cache_wait.c --- */
+
+/* FORWARD: somebody has to fetch it, or does already. What a hook returns. */
+int cache_wait_enter(struct cached *a);
+/* FORWARD: a stale one is served while it is fetched. */
+int cache_wait_meanwhile(struct cached *a);
+
+/* Past the cache, with that result (RESULT_NONE: as it is) and detail. HOOK_NEXT. */
+int cache_wait_pass(struct cached *a, enum cache_result result, const char *why);
+
+/* The store is busy: true as long as there is patience; a->timer comes back then. */
+bool cache_wait_patient(struct cached *a);
+void cache_wait_over(struct timer *t);
+
+void cache_wait_leave_seen(struct cached *a);
 
 /* It waits for a fetch, or reads: it hears of news. */
-void cache_enlist(struct cached *a);
-
+void cache_wait_enlist(struct cached *a);
 /* What has become of those that wait in this process is looked at before the loop sleeps. */
-void cache_news(void);
+void cache_wait_news(void);
+/* Each second: who holds too much is cut. */
+void cache_wait_tick(void);
 
 /* --- cache_source.c --- */
 

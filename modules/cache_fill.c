@@ -6,7 +6,7 @@
  * What turns out not to be storable is its owner's alone, who takes it from the fetch's own flow; all others are
  * released. A 304 makes what was there good again.
  *
- * The owner learns all of this in cache_news(), never from inside. Invariant: p->owner and a->fill point at each other, or
+ * The owner learns all of this in cache_wait_news(), never from inside. Invariant: p->owner and a->fill point at each other, or
  * neither does. A fill lives in the arena of its request, and ends with it.
  */
 #include "modules/cache.h"
@@ -99,7 +99,7 @@ end(struct fill *p)
     p->state = OVER;
     leave_holds(p);
     part(p);
-    cache_news();
+    cache_wait_news();
 }
 
 static void
@@ -178,7 +178,7 @@ refuse(struct fill *p, const char *why, int64_t ms)
     a->status.detail = why;
     p->state = RELAYING;
     leave_holds(p);
-    cache_news();
+    cache_wait_news();
 }
 
 /* What is about this request alone says nothing of others. */
@@ -343,7 +343,7 @@ store_head(struct fill *p)
     p->busy_ms = 0;
     p->state = STORING;
     tell_owner(p, &left_out);
-    cache_news();
+    cache_wait_news();
 }
 
 /* --- a 304 --- */
@@ -371,7 +371,7 @@ confirm(struct fill *p, bool moves)
     cache_refuse(worker.cache, p->hold, (uint64_t)clock_ms(), 0, false);
     if (moves || !is_fresh(p))
         cache_drop(worker.cache, p->seen);
-    cache_news();
+    cache_wait_news();
     p->state = RELAYING;
     leave_holds(p);
     if (p->owner == NULL)
@@ -528,7 +528,7 @@ store(struct fill *p)
         done = copy(iov, n, room);
         flow_eat(body, done);
         if (cache_wrote(worker.cache, p->hold, done))
-            cache_news();
+            cache_wait_news();
     }
     return true;
 }
@@ -554,7 +554,7 @@ go_on(struct fill *p)
     if (p->state == ASKING)
         decide(p);
     if (p->state == RELAYING)
-        cache_news();
+        cache_wait_news();
     if (p->state == ENDING)
         finish(p);
     if (p->state != STORING || !store(p))
@@ -764,9 +764,9 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
         .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .timer = {.fire = look_again},
     };
     p->fields = f->request.fields;
-    if (cache_fields(a) != &a->r->request.fields) {
+    if (cache_seek_fields(a) != &a->r->request.fields) {
         fields_init(&p->fields, f->arena);
-        copy_fields(&p->fields, cache_fields(a), f->arena);
+        copy_fields(&p->fields, cache_seek_fields(a), f->arena);
     }
     p->rule = arena_copy(f->arena, a->rule);
     p->asked.private_names = p->asked.no_cache_names = (struct str_list){0};

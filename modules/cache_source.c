@@ -183,7 +183,7 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     cache_look(worker.cache, hold, &v);
     h = v.head;
     begin_lease(a, hold);
-    cache_enlist(a);
+    cache_wait_enlist(a);
     a->step = CACHED_SERVING;
     a->part = 0;
     a->part_begun = false;
@@ -413,7 +413,7 @@ cache_relay(struct cached *a)
         m->body.ended = true;
     else
         pull(a);
-    cache_news();               /* and the fetch goes on, now that there is room */
+    cache_wait_news();               /* and the fetch goes on, now that there is room */
 }
 
 /* --- the source --- */
