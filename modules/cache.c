@@ -2,8 +2,8 @@
  * The cache: what becomes of a request on a caching route. Two hooks lead into it and one out of it:
  *
  *     LOOKUP   what is in the store? A good one is the answer; else the request goes on.
- *     FORWARD  somebody has to ask the origin. Of all that want it at once, over all workers, one does: it begins a fetch of
- *              weir's own (cache_fill.c), and all of them wait for that, and read what comes as it comes.
+ *     FORWARD  somebody has to ask the origin. Of all that want it at once, over all workers, one does: it begins a
+ *              fetch of weir's own (cache_fill.c), and all of them wait for that, and read what comes as it comes.
  *     EDIT     Cache-Status where the answer is the origin's own; what an unsafe method made invalid.
  *
  * Who can't have the store (it is busy, or full, or the request is none for it) goes past it, to the origin. A client's

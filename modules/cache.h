@@ -59,8 +59,8 @@ bool cache_key_has(const struct cache_policy *conf, struct str name);
 struct cache_key cache_key_by_rule(struct request *r, const struct cache_policy *conf, struct str rule);
 
 /*
- * All keys that what r->uri names may stand under: of each route of the site, for http and https. An array in the arena;
- * CACHE_BUSY where a rule could not be looked at.
+ * All keys that what r->uri names may stand under: of each route of the site, for http and https. An array in the
+ * arena; CACHE_BUSY where a rule could not be looked at.
  */
 int cache_key_all(struct request *r, struct cache_key **keys, size_t *n);
 
@@ -144,7 +144,8 @@ struct cached {
     cache_variant variants[CACHE_SPECS + 1];    /* of each Vary that is known; the last is tried first */
     struct cache_key digests[CACHE_SPECS + 1];
     unsigned variant_count;
-    struct fields fields;       /* those that Vary is about, where they aren't the client's own; arena NULL: not yet made */
+    struct fields fields;       /* those that Vary is about, where they aren't the client's own; arena NULL: not yet
+                                   made */
     struct cache_hold seen;     /* in the store, but not good enough without the origin; it may be good if that fails */
     struct cache_hold hold;     /* waited for, or read; from the lease on the lease's */
     struct lease *lease;

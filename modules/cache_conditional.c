@@ -101,7 +101,8 @@ date(struct str s)
 bool
 cache_conditional_is_origins(const struct fields *request)
 {
-    return fields_find_id(request, FIELD_IF_MATCH) != NULL || fields_find_id(request, FIELD_IF_UNMODIFIED_SINCE) != NULL;
+    return fields_find_id(request, FIELD_IF_MATCH) != NULL ||
+           fields_find_id(request, FIELD_IF_UNMODIFIED_SINCE) != NULL;
 }
 
 /* RFC 9110 13.1.2. Lines are one list; a tag never goes over the end of its line. */

@@ -1,13 +1,13 @@
 /*
- * A fetch of weir's own: a request without a client (r->own), whose response goes into the store, from which every client
- * reads it, the one that made it necessary too. So nobody waits for a slow client, and nobody's leaving ends what others
- * read.
+ * A fetch of weir's own: a request without a client (r->own), whose response goes into the store, from which every
+ * client reads it, the one that made it necessary too. So nobody waits for a slow client, and nobody's leaving ends
+ * what others read.
  *
  * What turns out not to be storable is its owner's alone, who takes it from the fetch's own flow; all others are
  * released. A 304 makes what was there good again.
  *
- * The owner learns all of this in cache_wait_news(), never from inside. Invariant: p->owner and a->fill point at each other, or
- * neither does. A fill lives in the arena of its request, and ends with it.
+ * The owner learns all of this in cache_wait_news(), never from inside. Invariant: p->owner and a->fill point at each
+ * other, or neither does. A fill lives in the arena of its request, and ends with it.
  */
 #include "modules/cache_fill.h"
 

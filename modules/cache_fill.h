@@ -1,6 +1,6 @@
 /*
- * A fetch of weir's own, as its two files know it: cache_fill.c, its life, and cache_verdict.c, which says what becomes of
- * a response once its head is there.
+ * A fetch of weir's own, as its two files know it: cache_fill.c, its life, and cache_verdict.c, which says what
+ * becomes of a response once its head is there.
  */
 #ifndef WEIR_CACHE_FILL_H
 #define WEIR_CACHE_FILL_H
@@ -50,7 +50,9 @@ void cache_fill_leave_holds(struct fill *p);
 
 /* --- cache_verdict.c --- */
 
-/* The head is there: it is stored, refused, or makes good what was seen. p->state says which; FILL_ASKING: come again. */
+/*
+ * The head is there: it is stored, refused, or makes good what was seen. p->state says which; FILL_ASKING: come again.
+ */
 void cache_verdict(struct fill *p);
 
 /* What the log of the owner's request tells of the origin. */

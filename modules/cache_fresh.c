@@ -58,8 +58,10 @@ understood(int status)
 bool
 cache_fresh_blames(int status)
 {
-    static const int statuses[] = {400, 401, 403, 406, 407, 408, 411, 412, 413, 415, 416, 417, 418, 421, 422, 425, 426, 428,
-                                   429, 431};
+    static const int statuses[] = {
+        400, 401, 403, 406, 407, 408, 411, 412, 413, 415, 416, 417, 418, 421,
+        422, 425, 426, 428, 429, 431,
+    };
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
         if (statuses[i] == status)
@@ -78,8 +80,8 @@ is_nonsense(int status)
 }
 
 /*
- * What is no whole response (226, 304), may not be stored by any cache (428, 429, 431, 511: RFC 6585), or answers a part
- * of the request that isn't in the key.
+ * What is no whole response (226, 304), may not be stored by any cache (428, 429, 431, 511: RFC 6585), or answers a
+ * part of the request that isn't in the key.
  */
 static bool
 is_never(int status)

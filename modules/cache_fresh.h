@@ -50,8 +50,8 @@ struct cache_exchange {         /* what a response came as an answer to */
  * NULL: it may be stored, on these terms. Else why not, as a word for Cache-Status's detail, static: "method",
  * "partial", "status", "no-store", "private", "authorization", "set-cookie", "vary"; "no-lifetime" (nothing says or
  * hints how long), "expired" and "no-cache" (never to be used, for want of a validator). Any final status with a
- * lifetime of the origin's may be stored, but for those of cache_fresh_never and those that ttl alone can want: 400, 408,
- * 411, 413, 417, 425.
+ * lifetime of the origin's may be stored, but for those of cache_fresh_never and those that ttl alone can want: 400,
+ * 408, 411, 413, 417, 425.
  *
  * What private="..." and no-cache="..." name is the caller's to leave out; a Set-Cookie so named still counts as
  * one. A lifetime may be 0: what a fetch brings may be shared with who waited for it only as cache_fresh_use says.
@@ -59,8 +59,8 @@ struct cache_exchange {         /* what a response came as an answer to */
 const char *cache_fresh_terms(struct cache_terms *t, const struct cache_exchange *x, const struct cache_defaults *d);
 
 /*
- * Errors that may be about one client's request (its fields, its rate, who it is) rather than about what it asked for: that
- * one such answer isn't storable says nothing of the next.
+ * Errors that may be about one client's request (its fields, its rate, who it is) rather than about what it asked for:
+ * that one such answer isn't storable says nothing of the next.
  */
 bool cache_fresh_blames(int status);
 

@@ -2,8 +2,8 @@
  * What a response is kept under: the text that `key` makes of the request, and the scheme, the port, the route and the
  * upstream with it, always. It alone knows the parts of a key.
  *
- * A rule of No-Vary-Search is kept as an object of its own, under the URL without its query. Whether there is one at all
- * is seen by a tag, so that who has none pays one look at a number.
+ * A rule of No-Vary-Search is kept as an object of its own, under the URL without its query. Whether there is one at
+ * all is seen by a tag, so that who has none pays one look at a number.
  */
 #include "modules/cache.h"
 

@@ -49,7 +49,9 @@ cache_seek_fields(struct cached *a)
     return &a->fields;
 }
 
-/* An object with a Vary that was not known: the variant this request has by it. False: it is known, so there is none. */
+/*
+ * An object with a Vary that was not known: the variant this request has by it. False: it is known, so there is none.
+ */
 bool
 cache_seek_variant(struct cached *a, struct cache_hold hold)
 {
@@ -83,7 +85,10 @@ cache_seek_mine(const struct cached *a, const struct cache_view *v)
     return false;
 }
 
-/* CACHE_OK with the hold, CACHE_NONE, CACHE_SPEC (there are others, but none for this request), CACHE_BUSY, CACHE_FULL. */
+/*
+ * CACHE_OK with the hold, CACHE_NONE, CACHE_SPEC (there are others, but none for this request), CACHE_BUSY,
+ * CACHE_FULL.
+ */
 static int
 find(struct cached *a, struct cache_hold *hold)
 {

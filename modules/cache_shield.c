@@ -1,6 +1,6 @@
 /*
- * Against poisoning: what a client says and the key does not hold is kept from origins, so that it isn't in an answer that
- * others get.
+ * Against poisoning: what a client says and the key does not hold is kept from origins, so that it isn't in an answer
+ * that others get.
  */
 #include "modules/cache.h"
 
@@ -40,8 +40,8 @@ cache_shield_override(const struct fields *f)
 }
 
 /*
- * What an origin may take for the URL it is asked for, and what is no part of the key. What weir itself says (For, Host,
- * Proto) it says again.
+ * What an origin may take for the URL it is asked for, and what is no part of the key. What weir itself says (For,
+ * Host, Proto) it says again.
  */
 void
 cache_shield(struct request *r)

@@ -1,6 +1,6 @@
 /*
- * A response that comes from the store: the source behind each answer of the cache. Its bytes go from the mapping to the
- * socket; nobody copies them.
+ * A response that comes from the store: the source behind each answer of the cache. Its bytes go from the mapping to
+ * the socket; nobody copies them.
  *
  * What a flow holds of an object is held by a lease, a counted buffer whose bytes lie in the mapping: the object
  * stays where it is until the last of them is with the kernel, or dropped, whatever the front does with them.

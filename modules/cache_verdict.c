@@ -1,6 +1,6 @@
 /*
- * The verdict on a response, once its head is there: is it stored, and for whom; does a 304 make good what was there; does
- * what was there stand in for an error; or is it its owner's alone.
+ * The verdict on a response, once its head is there: is it stored, and for whom; does a 304 make good what was there;
+ * does what was there stand in for an error; or is it its owner's alone.
  *
  * Invariant: one client's odd request takes nothing from others: what is fresh stays, and what is about that client is
  * not remembered.

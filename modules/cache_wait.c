@@ -107,8 +107,8 @@ stand_in(struct cached *a, int status)
 }
 
 /*
- * `good`: there is another object now, or it was made good, and it answers this request, however that was asked for. Else
- * a fetch came to nothing: what there is, is as good as it was.
+ * `good`: there is another object now, or it was made good, and it answers this request, however that was asked for.
+ * Else a fetch came to nothing: what there is, is as good as it was.
  */
 static int
 take_news(struct cached *a, bool good)

@@ -17,8 +17,8 @@ void forwarded_trust(struct request *r);
 void forwarded_add(struct request *r);
 
 /*
- * FETCH, for what others will be answered with: of what r->forward says of the client, Host and scheme only what weir knows
- * itself, and $client_ip; nothing that a trusted proxy may have passed on unseen.
+ * FETCH, for what others will be answered with: of what r->forward says of the client, Host and scheme only what weir
+ * knows itself, and $client_ip; nothing that a trusted proxy may have passed on unseen.
  */
 void forwarded_alone(struct request *r);
 

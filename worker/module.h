@@ -53,8 +53,8 @@ struct module {
     struct key key;             /* name, type and table; levels say where it may stand */
     size_t conf_size;           /* of the struct that key.offset (0) counts from; inner levels start
                                    from a copy of the outer level's */
-    bool site_edit;             /* its EDIT hook is called on all proxying routes of a site where any has the key: with NULL
-                                   where it hasn't */
+    bool site_edit;             /* its EDIT hook is called on all proxying routes of a site where any has the key: with
+                                   NULL where it hasn't */
     bool answers;               /* it answers the request itself: a route has one such key, or proxy */
     void (*ready)(struct ready *ready, void *conf);
     module_hook *hook[PHASES];

@@ -13,8 +13,8 @@ void pipeline_start(struct request *r);
 void pipeline_refuse(struct request *r, int status);
 
 /*
- * A policy: a request of weir's own (r->own), whose route, upstream and forward are made. Its front is whoever made it, who
- * hears of its failure by `cut`, with r->status.
+ * A policy: a request of weir's own (r->own), whose route, upstream and forward are made. Its front is whoever made
+ * it, who hears of its failure by `cut`, with r->status.
  */
 void pipeline_fetch(struct request *r);
 

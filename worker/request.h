@@ -152,8 +152,8 @@ bool method_idempotent(enum method m);
 struct str status_reason(int status);
 
 /*
- * What a module keeps for a request, from one hook to the next: `size` zero bytes in its arena, the same again for the same
- * `who` (any address of the module's own). request_noted: NULL where there is none yet.
+ * What a module keeps for a request, from one hook to the next: `size` zero bytes in its arena, the same again for the
+ * same `who` (any address of the module's own). request_noted: NULL where there is none yet.
  */
 void *request_note(struct request *r, const void *who, size_t size);
 void *request_noted(const struct request *r, const void *who);
