@@ -84,6 +84,11 @@ struct cache_head {
  */
 #define CACHE_HEADS ((uint32_t)(1 << 16 | sizeof(struct cache_head)))
 
+/* Of what is held and has a head: good for as long as the hold is. */
+const struct cache_head *cache_head_of(struct cache_hold hold);
+/* Whether it would do, but for what a client asks. `soft`: it was purged softly. */
+bool cache_head_is_fresh(const struct cache_head *h, bool soft);
+
 struct str cache_head_names(const struct cache_head *h);
 /* What the request had for these names (cache_vary_digest); NULL where there are none. */
 const struct cache_key *cache_head_digest(const struct cache_head *h);

@@ -26,6 +26,23 @@ tags_at(const struct cache_head *h)
     return sizeof(*h) + ((h->names_n + 7u) & ~7u) + (h->names_n > 0 ? sizeof(struct cache_key) : 0);
 }
 
+const struct cache_head *
+cache_head_of(struct cache_hold hold)
+{
+    struct cache_view v;
+
+    cache_look(worker.cache, hold, &v);
+    return v.head;
+}
+
+bool
+cache_head_is_fresh(const struct cache_head *h, bool soft)
+{
+    struct cache_control nothing = {0};
+
+    return cache_fresh_use(&h->terms, &nothing, soft, clock_wall_ms()) == USE_FRESH;
+}
+
 struct str
 cache_head_names(const struct cache_head *h)
 {

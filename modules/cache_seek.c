@@ -158,17 +158,6 @@ cache_seek(struct cached *a, struct cache_hold *hold, enum cache_use *use)
     return CACHE_OK;
 }
 
-/* It would do but for what the client asks. */
-static bool
-is_fresh(const struct cached *a, struct cache_hold hold)
-{
-    struct cache_control nothing = {0};
-    struct cache_view v;
-
-    cache_look(worker.cache, hold, &v);
-    return cache_fresh_use(&((const struct cache_head *)v.head)->terms, &nothing, a->soft, clock_wall_ms()) == USE_FRESH;
-}
-
 static int
 unavailable(struct cached *a)
 {
@@ -194,7 +183,7 @@ cache_seek_keep(struct cached *a, struct cache_hold hold, enum cache_result resu
 static int
 weigh(struct cached *a, struct cache_hold hold, enum cache_use use)
 {
-    bool fresh = use == USE_REFRESH && is_fresh(a, hold);
+    bool fresh = use == USE_REFRESH && cache_head_is_fresh(cache_head_of(hold), a->soft);
 
     if (use == USE_FRESH || use == USE_STALE) {
         cache_serve(a, hold, use == USE_FRESH ? RESULT_HIT : RESULT_STALE);

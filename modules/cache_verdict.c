@@ -22,13 +22,12 @@
 static bool
 is_fresh(const struct fill *p)
 {
-    struct cache_control nothing = {0};
     struct cache_view v;
 
     if (p->seen.number == 0)
         return false;
     cache_look(worker.cache, p->seen, &v);
-    return cache_fresh_use(&((const struct cache_head *)v.head)->terms, &nothing, v.soft, clock_wall_ms()) == USE_FRESH;
+    return cache_head_is_fresh(v.head, v.soft);
 }
 
 /* The origin's answer is the owner's, and nobody else's: it doesn't take from others what they are served. The
@@ -257,28 +256,27 @@ refresh(struct fill *p)
     struct cache_terms terms;
     struct cache_head_parts parts;
     struct fields left_out;
-    struct cache_view v;
+    const struct cache_head *h = cache_head_of(p->seen);
     struct cache_key digest = {0};
     struct str names;
     const char *why;
     bool moves;
     int result;
 
-    cache_look(worker.cache, p->seen, &v);
-    if (!is_about(f, v.head)) {
+    if (!is_about(f, h)) {
         cache_drop(worker.cache, p->seen);
         cache_break(worker.cache, p->hold);     /* who waits asks again, for all of it */
         cache_fill_end_well(p);
         return;
     }
     if (p->busy_ms == 0)
-        cache_head_update(f, v.head);
-    f->status = ((const struct cache_head *)v.head)->terms.status;
-    if (cache_head_digest(v.head) != NULL)
-        digest = *cache_head_digest(v.head);
+        cache_head_update(f, h);
+    f->status = h->terms.status;
+    if (cache_head_digest(h) != NULL)
+        digest = *cache_head_digest(h);
     fields_init(&left_out, f->arena);
     why = why_not(p, &said, &terms, &names);
-    moves = why == NULL && (!str_eq(names, cache_head_names(v.head)) ||
+    moves = why == NULL && (!str_eq(names, cache_head_names(h)) ||
                             !str_eq(no_vary_search_rule(&f->response.fields, f->arena), p->rule));
     if (why != NULL || moves || !cache_head_make(&parts, f, &said, &terms, names, &digest, p->since, &left_out)) {
         confirm(p, moves || (why != NULL && strcmp(why, "vary") == 0));
@@ -307,12 +305,8 @@ is_failure(int status)
 static bool
 is_covered(const struct fill *p)
 {
-    struct cache_view v;
-
-    if (p->seen.number == 0)
-        return false;
-    cache_look(worker.cache, p->seen, &v);
-    return cache_fresh_covers(&((const struct cache_head *)v.head)->terms, &p->asked, clock_wall_ms());
+    return p->seen.number != 0 &&
+           cache_fresh_covers(&cache_head_of(p->seen)->terms, &p->asked, clock_wall_ms());
 }
 
 void

@@ -92,12 +92,8 @@ static bool
 stand_in(struct cached *a, int status)
 {
     struct cache_hold seen = a->seen;
-    struct cache_view v;
 
-    if (seen.number == 0)
-        return false;
-    cache_look(worker.cache, seen, &v);
-    if (!cache_fresh_covers(&((const struct cache_head *)v.head)->terms, &a->asked, clock_wall_ms()))
+    if (seen.number == 0 || !cache_fresh_covers(&cache_head_of(seen)->terms, &a->asked, clock_wall_ms()))
         return false;
     a->status.forwarded = status;
     a->status.detail = "error";
