@@ -62,8 +62,8 @@ void blocks_shrink(const struct space_view *v, cache_address a, uint64_t units);
 
 /*
  * After a restart, of a region in which anything may stand. peek: the units of the block that seems to begin at `a`,
- * and whether it is taken; 0: what stands there can be no block. relay: blocks that were taken and that `keeps` says yes
- * to stay, all else becomes free.
+ * and whether it is taken; 0: what stands there can be no block. relay: blocks that were taken and that `keeps` says
+ * yes to stay, all else becomes free.
  */
 uint32_t blocks_peek(const struct space_view *v, unsigned region, cache_address a, bool *taken);
 void blocks_relay(const struct space_view *v, unsigned region, bool (*keeps)(const void *with, cache_address a),

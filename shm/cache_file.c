@@ -2,8 +2,8 @@
  * Knows how a cache that lies in a file begins: new, again as it was, or with what fits of another one.
  *
  * Invariants: all that is not an object, its tags' times or the clock is made anew: locks, holds, lists, indexes.
- * Objects come back in the order in which they were stored, so that the newest of a key is found first, and the oldest go
- * first. The clock is later than all that it was read for, also where the page that it stood on was lost.
+ * Objects come back in the order in which they were stored, so that the newest of a key is found first, and the oldest
+ * go first. The clock is later than all that it was read for, also where the page that it stood on was lost.
  */
 #include "shm/cache_file.h"
 

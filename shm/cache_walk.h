@@ -1,7 +1,7 @@
 /*
  * Looking through a cache in a file after a restart: which records are whole, and whose the regions are. It reads
- * only, and believes nothing: whatever bytes the file has, it ends, stays within the segment, and what it keeps does not
- * overlap.
+ * only, and believes nothing: whatever bytes the file has, it ends, stays within the segment, and what it keeps does
+ * not overlap.
  */
 #ifndef WEIR_CACHE_WALK_H
 #define WEIR_CACHE_WALK_H

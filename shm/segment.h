@@ -1,8 +1,8 @@
 /*
  * Segments: shared memory behind a descriptor, made by the first master and inherited over fork and exec; anonymous,
  * or a file that is its owner's alone. A segment begins with what it is (kind, version, size), so that a binary that
- * lays it out otherwise refuses it. Its size is sealed: nobody can make another's access fault. (Of a file only its owner
- * could.)
+ * lays it out otherwise refuses it. Its size is sealed: nobody can make another's access fault. (Of a file only its
+ * owner could.)
  */
 #ifndef WEIR_SEGMENT_H
 #define WEIR_SEGMENT_H

@@ -1,8 +1,8 @@
 /*
- * A cache's file that was torn. Input is a byte that says whether records are sealed again afterwards, as if seals held by
- * accident, and pieces of eight: where (three), what (one) and a number (four) to put there. Whatever stands in it, it is
- * opened or not; what is then found and holds against its seal is as it was stored, and when all of it is purged, all space
- * is free.
+ * A cache's file that was torn. Input is a byte that says whether records are sealed again afterwards, as if seals held
+ * by accident, and pieces of eight: where (three), what (one) and a number (four) to put there. Whatever stands in it,
+ * it is opened or not; what is then found and holds against its seal is as it was stored, and when all of it is purged,
+ * all space is free.
  */
 #include <string.h>
 #include <sys/mman.h>
