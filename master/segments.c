@@ -192,6 +192,10 @@ have_cache(struct segments *s, const struct cache_memory *m, bool starting, stru
         s->cache = NULL;
         s->cache_lost = true;
     }
+    /* while nobody uses it nobody hears of purges: what it has is gone */
+    if (s->cache != NULL && (m->size == 0 || s->cache_idle))
+        cache_flush(s->cache);
+    s->cache_idle = m->size == 0;
     if (m->size > 0 && s->cache == NULL)
         s->cache = make_cache(s, m, starting, why);
     return m->size == 0 || s->cache != NULL;

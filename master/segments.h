@@ -21,6 +21,7 @@ struct segments {               /* NULL: not yet, or those of the last master ar
     struct limits_table *limits;
     struct peers *peers;
     struct cache *cache;        /* kept where the configuration wants none any more: it may want it again */
+    bool cache_idle;            /* it is kept for a configuration that may come */
     char *cache_file;           /* that was wanted for it; from malloc, NULL: none */
     struct reason cache_news;   /* of that file: not logged yet */
     bool cache_lost;            /* that of the last master was of another version or other rows: not logged yet */

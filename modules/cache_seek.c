@@ -114,6 +114,8 @@ cache_seek_purged(const struct cache_head *h, bool soft)
 {
     const uint32_t *tags = cache_head_tags(h);
 
+    if (cache_flushed(worker.cache) > h->since)
+        return true;
     for (unsigned i = 0; i < h->tags; i++)
         if (cache_tag_purged(worker.cache, tags[i], soft) > h->since)
             return true;

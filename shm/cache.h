@@ -65,7 +65,7 @@ struct cache_hold {
 
 struct cache_shape {
     size_t size;                /* of the segment, at least CACHE_SIZE_LEAST */
-    size_t max_object;          /* head and body; at most size / 16 */
+    size_t max_object;          /* head and body; at most size / 16, and less than 1 TiB */
 };
 
 /* NULL with errno. See cache_file.h for one that lies in a file. */
@@ -237,5 +237,9 @@ uint64_t cache_now(const struct cache *c);
 uint32_t cache_tag(const struct cache *c, const struct cache_key *tag);
 void cache_tag_purge(struct cache *c, uint32_t tag, bool soft);
 uint64_t cache_tag_purged(const struct cache *c, uint32_t tag, bool soft);
+
+/* Everything at once, in the same way: what was asked for before cache_flushed() is gone. The master's, or a worker's. */
+void cache_flush(struct cache *c);
+uint64_t cache_flushed(const struct cache *c);
 
 #endif

@@ -117,6 +117,7 @@ struct cache_head {
     uint32_t rows;
     uint32_t high;              /* the highest row that ever began */
     uint64_t now;               /* counts purges, and seals */
+    uint64_t flushed;           /* when all were purged at once, by it */
     uint64_t lease_ms;          /* when space was moved last */
     uint64_t evicted_bytes[CACHE_CLASSES];      /* by then */
     uint64_t flow[CACHE_CLASSES];               /* bytes evicted in a second, smoothed */
@@ -299,6 +300,10 @@ void cache_hold_weigh(struct cache *c, struct cache_hold hold);
 uint32_t cache_hold_take(struct cache *c, unsigned shard);
 /* Nobody holds it: what is its own is freed. Not for one in a list. */
 void cache_hold_free(struct cache *c, struct cache_hold hold);
+/* Of an object: where nobody holds it, the records that refreshes replaced go. */
+void cache_hold_tidy(struct cache *c, struct cache_hold hold);
+/* Whether one more may be left to it, or there are so many by now that the next refresh is refused. */
+bool cache_hold_takes_extra(struct cache *c, struct cache_hold hold);
 /* Nobody holds it: it goes on nowhere any more. */
 void cache_hold_part(struct cache *c, struct cache_hold hold);
 /* Whether it has a bit. */

@@ -35,6 +35,18 @@ cache_tag_purge(struct cache *c, uint32_t tag, bool soft)
         continue;
 }
 
+void
+cache_flush(struct cache *c)
+{
+    __atomic_store_n(&c->head->flushed, __atomic_add_fetch(&c->head->now, 1, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+}
+
+uint64_t
+cache_flushed(const struct cache *c)
+{
+    return __atomic_load_n(&c->head->flushed, __ATOMIC_RELAXED);
+}
+
 uint64_t
 cache_tag_purged(const struct cache *c, uint32_t tag, bool soft)
 {
