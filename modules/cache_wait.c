@@ -79,6 +79,7 @@ cache_wait_pass(struct cached *a, enum cache_result result, const char *why)
         a->link = NULL;
     }
     leave_hold(a);
+    cache_wait_leave_seen(a);
     leave_fill(a);
     a->step = CACHED_PASSING;
     if (result != RESULT_NONE)
