@@ -88,7 +88,7 @@ known_time(const struct cache *c, uint64_t time)
     return time < c->head->now ? time : c->head->now;
 }
 
-/* The later of what stood in its places: there, or in a cache of another number of places. */
+/* The later of what stood in its places: there, or in a cache of another number of places. And what all were. */
 static void
 copy_tags(struct cache *to, const struct cache *from)
 {
@@ -105,6 +105,7 @@ copy_tags(struct cache *to, const struct cache *from)
         }
         tags_of(to)[i] = tag;
     }
+    to->head->flushed = known_time(to, from->head->flushed);
     to->head->now++;
 }
 

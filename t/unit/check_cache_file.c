@@ -317,6 +317,27 @@ START_TEST(purged_tags_stay_purged)
 }
 END_TEST
 
+static struct cache_came start_resized(size_t size, size_t max_object);
+
+START_TEST(what_was_flushed_stays_so)
+{
+    uint64_t since;
+
+    make(MIB, MIB / 16);
+    since = cache_now(a);
+    cache_flush(a);
+    start_again(copy_of(a));
+    ck_assert_uint_gt(cache_flushed(a), since);
+    start_resized(2 * MIB, MIB / 16);
+    ck_assert_uint_gt(cache_flushed(a), since);
+    ck_assert_uint_lt(cache_flushed(a), cache_now(a) + 1);
+    a->head->flushed = UINT64_MAX;
+    start_again(copy_of(a));
+    ck_assert_uint_le(cache_flushed(a), cache_now(a));
+    end();
+}
+END_TEST
+
 START_TEST(a_reset_before_the_end)
 {
     struct cache_came came;
@@ -610,6 +631,7 @@ main(void)
     tcase_add_test(t, what_is_not_to_be_found_is_gone);
     tcase_add_test(t, variants_stay_in_their_order);
     tcase_add_test(t, purged_tags_stay_purged);
+    tcase_add_test(t, what_was_flushed_stays_so);
     tcase_add_test(t, a_reset_before_the_end);
     tcase_add_test(t, a_seal_is_of_its_place);
     tcase_add_test(t, a_torn_body_is_dropped);
