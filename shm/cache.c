@@ -39,6 +39,7 @@ enum {
 #define SMALL_SHARD (16 * MIB)
 #define LARGE_SHARD (4096 * MIB)
 #define SIZE_MOST ((size_t)1 << 46)
+#define OBJECT_MOST (((uint64_t)1 << 40) - 1)           /* cache_record.h */
 
 /* Layout */
 
@@ -166,7 +167,7 @@ static bool
 is_sane(const struct cache_shape *shape, unsigned rows)
 {
     return shape->size >= CACHE_SIZE_LEAST && shape->size <= SIZE_MOST && shape->max_object > 0 &&
-           shape->max_object <= shape->size / 16 && rows >= 1 && rows <= UINT16_MAX;
+           shape->max_object <= shape->size / 16 && shape->max_object <= OBJECT_MOST && rows >= 1 && rows <= UINT16_MAX;
 }
 
 /* Making */

@@ -247,12 +247,21 @@ count(const struct space_view *v, unsigned region, int64_t units)
     v->pool->taken[region] += (uint32_t)units;
 }
 
+/* Its end may be 2^32, which is no address. */
+static uint32_t *
+foot_of(const struct space_view *v, cache_address a, uint32_t units)
+{
+    unsigned char *end = (unsigned char *)space_at(v, a) + ((uint64_t)units << v->pool->unit_shift);
+
+    return (uint32_t *)(void *)end - 1;
+}
+
 /* Writes a free block, whose neighbours are taken. */
 static void
 lay_free(const struct space_view *v, cache_address a, uint32_t units, bool hidden)
 {
     set_word(v, a, units, hidden ? FREE | HIDDEN : FREE);
-    *foot_before(v, a + units) = units;
+    *foot_of(v, a, units) = units;
     if (!hidden)
         enlist(v, a);
 }

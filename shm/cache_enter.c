@@ -75,6 +75,8 @@ hold_object(struct cache *c, unsigned shard, cache_address record, struct cache_
         h->ready = h->length = cache_index_length(r);
         h->room = cache_index_bytes(r);
         r->hold = hold->number;
+    } else {
+        cache_hold_tidy(c, *hold);
     }
     cache_hold_keep(c, *hold);
     return CACHE_OK;

@@ -301,6 +301,8 @@ replace_head(struct cache *c, struct cache_hold hold, struct cache_hold seen, co
     old = cache_record_at(c, o->record);
     if (cache_room_head(c, head, n) + cache_index_length(old) > c->head->max_object)
         return CACHE_LARGE;
+    if (!cache_hold_takes_extra(c, seen))
+        return CACHE_FULL;
     answer = cache_room_record(c, seen.shard, head, n, 0, &record);
     if (answer != CACHE_OK)
         return answer;

@@ -13,9 +13,13 @@
 
 #include "shm/cache_parts.h"
 
-enum { HAND_STEPS = 256 };
+enum {
+    HAND_STEPS = 256,
+    EXTRA_MOST = 64,            /* heads that an object had before, while somebody kept its hold all the time */
+};
 
 #define UNIT 64                 /* of what is counted in a cell */
+#define EXTRA_BYTES ((uint64_t)256 * 1024)
 
 bool
 cache_hold_good(const struct cache *c, struct cache_hold hold)
@@ -198,6 +202,28 @@ give_extra(struct cache *c, unsigned shard, struct cache_kept *h)
         h->extra = cache_record_at(c, a)->chain;
         space_give(&v, a);
     }
+}
+
+void
+cache_hold_tidy(struct cache *c, struct cache_hold hold)
+{
+    struct cache_kept *h = cache_hold_at(c, hold);
+
+    if (h->extra != 0 && !cache_hold_is_kept(c, hold))
+        give_extra(c, hold.shard, h);
+}
+
+bool
+cache_hold_takes_extra(struct cache *c, struct cache_hold hold)
+{
+    struct space_view v = cache_view(c, hold.shard);
+    cache_address a = cache_hold_at(c, hold)->extra;
+    uint64_t bytes = 0;
+    unsigned n;
+
+    for (n = 0; a != 0 && n < EXTRA_MOST && bytes < EXTRA_BYTES; a = cache_record_at(c, a)->chain, n++)
+        bytes += space_of(&v, a);
+    return a == 0;
 }
 
 void

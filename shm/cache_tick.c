@@ -134,13 +134,14 @@ flow_of(const struct cache *c, unsigned class)
     return f;
 }
 
-/* Bytes evicted in a second, over the last ten or so. */
+/* Bytes evicted in a second, over the last ten or so. Who was slow to do this may find what was told later. */
 static uint64_t
 smooth(struct cache_head *head, unsigned class, uint64_t evicted, uint64_t ms)
 {
-    uint64_t now = (evicted - head->evicted_bytes[class]) * 1000 / ms;
+    uint64_t now = evicted > head->evicted_bytes[class] ? (evicted - head->evicted_bytes[class]) * 1000 / ms : 0;
 
-    head->evicted_bytes[class] = evicted;
+    if (evicted > head->evicted_bytes[class])
+        head->evicted_bytes[class] = evicted;
     head->flow[class] = (head->flow[class] * 7 + now) / 8;
     return head->flow[class];
 }

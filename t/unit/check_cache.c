@@ -84,7 +84,8 @@ enter(struct cache *c, uint64_t n, cache_variant variant, struct cache_hold *hol
 
 START_TEST(a_segment_is_attached)
 {
-    struct cache_shape bad[] = {{MIB - 1, KIB}, {MIB, 0}, {MIB, MIB / 16 + 1}, {SIZE_MAX, KIB}};
+    struct cache_shape bad[] = {{MIB - 1, KIB}, {MIB, 0}, {MIB, MIB / 16 + 1}, {SIZE_MAX, KIB},
+                                {(size_t)1 << 45, (size_t)1 << 40}};
     struct segment_head *head;
     struct cache_hold hold;
     struct slots *other;
@@ -389,6 +390,53 @@ START_TEST(a_304_gives_a_new_head)
         cache_break(a, fetch);
         cache_leave(a, fetch);
         cache_leave(a, seen);
+    }
+    end();
+}
+END_TEST
+
+/* Heads that were replaced go as soon as nobody may be looking at them; who looks at them for ever ends it. */
+START_TEST(a_head_is_new_each_second)
+{
+    struct stored_head head = {.seed = 5, .key = 1, .fill = "new"};
+    struct iovec iov = {&head, sizeof(head)};
+    struct cache_key key = stored_key(1);
+    struct cache_hold seen, fetch, kept;
+    uint64_t used = 0, n;
+    unsigned i;
+    int answer;
+
+    make(64 * MIB, MIB);
+    for (n = 1000; n <= 500000; n += 499000) {
+        ck_assert_int_eq(stored_put(a, 1, 0, 5, n, true), CACHE_OK);
+        cache_tick(a, 1000);
+        for (i = 0; i < 10000; i++) {
+            ck_assert_int_eq(stored_find(a, 1, 0, &seen), CACHE_OK);
+            ck_assert_int_eq(cache_enter(a, &key, 0, seen, false, 1000, &fetch), CACHE_BEGUN);
+            ck_assert_int_eq(cache_refresh(a, fetch, seen, &iov, 1), CACHE_OK);
+            cache_leave(a, fetch);
+            cache_leave(a, seen);
+            if (i == 2)
+                used = stored_sum(a).used;
+        }
+        cache_tick(a, 1000);
+        ck_assert_uint_le(stored_sum(a).used, used);
+        ck_assert_int_eq(stored_find(b, 1, 0, &kept), CACHE_OK);
+        for (i = 0, answer = CACHE_OK; i < 10000 && answer == CACHE_OK; i++) {
+            ck_assert_int_eq(stored_find(a, 1, 0, &seen), CACHE_OK);
+            ck_assert_int_eq(cache_enter(a, &key, 0, seen, false, 1000, &fetch), CACHE_BEGUN);
+            answer = cache_refresh(a, fetch, seen, &iov, 1);
+            if (answer != CACHE_OK)
+                cache_break(a, fetch);
+            cache_leave(a, fetch);
+            cache_leave(a, seen);
+        }
+        ck_assert_int_eq(answer, CACHE_FULL);
+        ck_assert_uint_ge(i, 10);
+        ck_assert_uint_le(stored_sum(a).used, used + 300 * KIB);
+        ck_assert(stored_is_good(b, kept, 1, n));
+        cache_leave(b, kept);
+        purge(1);
     }
     end();
 }
@@ -821,6 +869,7 @@ cache_suite(void)
     tcase_add_test(t, what_is_not_storable_is_remembered);
     tcase_add_test(t, alone);
     tcase_add_test(t, a_304_gives_a_new_head);
+    tcase_add_test(t, a_head_is_new_each_second);
     tcase_add_test(t, purges);
     tcase_add_test(t, tags);
     tcase_add_test(t, a_body_without_end_passes);

@@ -699,6 +699,99 @@ START_TEST(larger_units_do)
 }
 END_TEST
 
+/* Sparse: of the whole only what is touched is there. NULL: there is no room for so many addresses here. */
+static unsigned char *
+sparse(size_t size)
+{
+    int fd = memfd_create("sparse", MFD_CLOEXEC);
+    void *p = MAP_FAILED;
+
+    if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    return p != MAP_FAILED ? p : NULL;
+}
+
+/* Into the last region, of which the shard has no other. */
+static void
+open_last(unsigned char *base, size_t size, size_t offset)
+{
+    struct space_pool *pool = (struct space_pool *)(void *)base;
+    size_t at = (sizeof(*pool) + 63) & ~(size_t)63;
+    unsigned i;
+
+    space_pool_init(pool, size, offset);
+    for (i = 0; i + 1 < pool->regions; i++)
+        pool->owner[i] = SHARDS + 1;
+    crowd.n = 0;
+    crowd.bench.seed = size;
+    crowd.bench.view[0] = (struct space_view){base, pool, (struct space *)(void *)(base + at), 0};
+    crowd.v = &crowd.bench.view[0];
+    space_init(crowd.v, 1, 2);
+    ck_assert_uint_eq(space_total(crowd.v), pool->region_size);
+}
+
+/* Pieces of it, one of which lies at its very end, come and go. */
+static void
+fill_last(void)
+{
+    size_t most = crowd.v->pool->region_size;
+    cache_address whole = space_take(crowd.v, 1, most - 8), piece[3];
+    unsigned i;
+    size_t n;
+
+    ck_assert_uint_ne(whole, 0);
+    ck_assert_uint_eq(space_next(crowd.v, whole), 0);
+    ck_assert((unsigned char *)space_data(crowd.v, whole, &n) > crowd.v->base + crowd.v->pool->offset);
+    ck_assert_uint_eq(n, most - 8);
+    space_trim(crowd.v, whole, 100);
+    for (i = 0; i < 3; i++) {
+        piece[i] = space_take(crowd.v, 1, most / 4);
+        ck_assert_uint_ne(piece[i], 0);
+        memset(space_data(crowd.v, piece[i], &n), 7, 4096);
+    }
+    ck_assert_uint_ne(space_grow(crowd.v, piece[2], 1, most), 0);       /* all that is left */
+    ck_assert_uint_eq(space_taken(crowd.v), most);
+    ck_assert_uint_eq(space_take(crowd.v, 1, 1), 0);
+    space_give(crowd.v, piece[1]);
+    space_give(crowd.v, piece[2]);
+    space_give(crowd.v, piece[0]);
+    ck_assert(!space_yield(crowd.v));
+    space_give(crowd.v, whole);
+    take_the_whole(crowd.v);
+}
+
+/* The last address is 2^32 - 1, or less where a unit is more bytes. */
+START_TEST(the_last_region_of_a_large_segment)
+{
+    static const size_t gib[] = {32, 33, 64, 200};
+    size_t i, away;
+
+    for (i = 0; i < sizeof(gib) / sizeof(gib[0]); i++) {
+        for (away = 0; away < 2; away++) {              /* it ends with the segment, or before */
+            size_t size = gib[i] << 30, region = 1;
+            unsigned char *base = sparse(size);
+            struct space_pool *pool;
+
+            if (base == NULL)
+                continue;
+            while (region <= size / 512)
+                region *= 2;
+            open_last(base, size, size % region + region - away * 4096);
+            pool = crowd.v->pool;
+            ck_assert_uint_eq(pool->region_size, region);
+            ck_assert_uint_le(pool->offset + pool->regions * pool->region_size, size);
+            ck_assert_uint_le((size - 1) >> pool->unit_shift, UINT32_MAX);
+            if (away == 0)
+                ck_assert_uint_eq(pool->offset + pool->regions * pool->region_size, size);
+            fill_last();
+            munmap(base, size);
+        }
+    }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -720,6 +813,7 @@ main(void)
     tcase_add_test(tc, a_walk_is_overtaken);
     tcase_add_test(tc, units_grow_with_the_segment);
     tcase_add_test(tc, larger_units_do);
+    tcase_add_test(tc, the_last_region_of_a_large_segment);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
