@@ -167,6 +167,7 @@ struct cached {
     size_t part;
     bool part_begun;
     bool starved;               /* all that is ready was sent: it hears of more */
+    bool head_kept;             /* the response's fields lie in the arena, not in the store */
     uint64_t at;
     struct cache_cursor cursor;
     int64_t held_ms;
@@ -239,8 +240,6 @@ extern const struct source cache_source;
 void cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result);
 /* As cache_serve, of what a fetch of the request's own got that isn't stored. */
 void cache_relay(struct cached *a);
-/* There may be more to send: into the response's flow. */
-void cache_pump(struct cached *a);
 
 /* --- cache_fill.c --- */
 

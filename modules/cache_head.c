@@ -94,11 +94,14 @@ is_named(const struct str_list *names, struct str name)
     return false;
 }
 
-/* For this client alone (RFC 9111 5.2.2.7), or for none without asking the origin (5.2.2.4). */
+/*
+ * For this client alone (RFC 9111 5.2.2.7), or for none without asking the origin (5.2.2.4). Date is about nobody, and
+ * each block has one.
+ */
 static bool
-is_left_out(const struct cache_control *said, struct str name)
+is_left_out(const struct cache_control *said, const struct field *f)
 {
-    return is_named(&said->private_names, name) || is_named(&said->no_cache_names, name);
+    return f->id != FIELD_DATE && (is_named(&said->private_names, f->name) || is_named(&said->no_cache_names, f->name));
 }
 
 /* Age is told anew each time, as Content-Range is of a whole; Warning is gone (RFC 9111 5.5), the others speak to weir
@@ -147,7 +150,7 @@ make_block(struct arena *a, const struct fields *fields, const struct cache_cont
 
         if (f->gone || is_dropped(f))
             continue;
-        if (is_left_out(said, f->name)) {
+        if (is_left_out(said, f)) {
             fields_add_known(left_out, f);
             continue;
         }

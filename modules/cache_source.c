@@ -165,6 +165,148 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
     }
 }
 
+/* --- the body --- */
+
+/* Bytes of the part at hand that are there: false where it has to be waited for. */
+static bool
+put_some(struct cached *a, struct range *part)
+{
+    struct flow *body = &a->r->response.body;
+    struct iovec iov[PIECES];
+    uint64_t most = part->to - a->at;
+    int n;
+
+    if (most > WINDOW - body->bytes)
+        most = WINDOW - body->bytes;
+    a->cursor.at = a->at;
+    n = cache_read(worker.cache, a->hold, &a->cursor, most, iov, PIECES);
+    for (int i = 0; i < n; i++) {
+        flow_put_held(body, &a->lease->buffer, (struct str){iov[i].iov_base, iov[i].iov_len});
+        a->at += iov[i].iov_len;
+    }
+    return n > 0;
+}
+
+static void
+begin_part(struct cached *a, const struct range *part)
+{
+    if (a->part_begun)
+        return;
+    a->part_begun = true;
+    a->at = part->from;
+    if (part->before.n > 0)
+        flow_put_static(&a->r->response.body, part->before);
+}
+
+static void
+end_body(struct cached *a)
+{
+    struct flow *body = &a->r->response.body;
+
+    if (a->ranges.after.n > 0)
+        flow_put_static(body, a->ranges.after);
+    body->ended = true;
+}
+
+/* The object whose head is this response's is left: what lies in it is still to be sent, or logged. */
+static void
+keep_head(struct cached *a)
+{
+    struct message *m = &a->r->response;
+    struct arena *arena = a->r->arena;
+
+    if (a->head_kept)
+        return;
+    a->head_kept = true;
+    m->block = arena_copy(arena, m->block);
+    for (size_t i = 0; i < m->fields.n; i++) {
+        m->fields.v[i].name = arena_copy(arena, m->fields.v[i].name);
+        m->fields.v[i].value = arena_copy(arena, m->fields.v[i].value);
+    }
+}
+
+/* The object goes on in another hold, once what was put of this one is sent: so a->hold is what this client keeps. */
+static bool
+follow(struct cached *a)
+{
+    struct flow *body = &a->r->response.body;
+    struct cache_hold next;
+
+    if (body->bytes > 0) {
+        body->stopped = true;
+        return false;
+    }
+    if (!cache_follow(worker.cache, a->hold, &next))
+        return false;
+    keep_head(a);
+    drop_lease(a);
+    begin_lease(a, next);
+    return true;
+}
+
+/* What there is to do where no more bytes are ready. True: look again. */
+static bool
+at_end(struct cached *a, struct range *part)
+{
+    struct cache_view v;
+
+    cache_look(worker.cache, a->hold, &v);
+    if (v.ready > a->at && v.base <= a->at)
+        return true;            /* they came meanwhile */
+    switch (v.state) {
+    case CACHE_CONTINUED:
+        return follow(a);
+    case CACHE_WHOLE:
+        if (part->to == CACHE_LENGTH_UNKNOWN)
+            part->to = v.length;
+        if (part->to <= a->at)
+            return true;
+        break;
+    case CACHE_STREAMING:
+    case CACHE_FETCHING:
+        return false;
+    default:
+        break;
+    }
+    a->r->response.body.broken = true;
+    return false;
+}
+
+/* There may be more to send: into the response's flow. */
+static void
+pump(struct cached *a)
+{
+    struct flow *body = &a->r->response.body;
+
+    a->starved = false;
+    if (a->r->no_content) {
+        body->ended = true;
+        return;
+    }
+    while (!body->ended && !body->broken) {
+        struct range *part = &a->ranges.v[a->part];
+
+        if (a->part == a->ranges.n) {
+            end_body(a);
+            return;
+        }
+        if (body->bytes >= WINDOW) {
+            body->stopped = true;
+            return;
+        }
+        begin_part(a, part);
+        if (a->at >= part->to) {
+            a->part++;
+            a->part_begun = false;
+        } else if (!put_some(a, part) && !at_end(a, part)) {
+            a->starved = true;
+            return;
+        }
+    }
+}
+
+/* --- a response that is stored --- */
+
 static void
 add_left_out(struct cached *a)
 {
@@ -210,128 +352,7 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
         a->status.ttl = 0;
     cache_status_tell(r, &a->status);
     a->told = true;
-    cache_pump(a);
-}
-
-/* --- the body --- */
-
-/* Bytes of the part at hand that are there: false where it has to be waited for. */
-static bool
-put_some(struct cached *a, struct range *part)
-{
-    struct flow *body = &a->r->response.body;
-    struct iovec iov[PIECES];
-    uint64_t most = part->to - a->at;
-    int n;
-
-    if (most > WINDOW - body->bytes)
-        most = WINDOW - body->bytes;
-    a->cursor.at = a->at;
-    n = cache_read(worker.cache, a->hold, &a->cursor, most, iov, PIECES);
-    for (int i = 0; i < n; i++) {
-        flow_put_held(body, &a->lease->buffer, (struct str){iov[i].iov_base, iov[i].iov_len});
-        a->at += iov[i].iov_len;
-    }
-    return n > 0;
-}
-
-static void
-begin_part(struct cached *a, const struct range *part)
-{
-    if (a->part_begun)
-        return;
-    a->part_begun = true;
-    a->at = part->from;
-    if (part->before.n > 0)
-        flow_put_static(&a->r->response.body, part->before);
-}
-
-static void
-end_body(struct cached *a)
-{
-    struct flow *body = &a->r->response.body;
-
-    if (a->ranges.after.n > 0)
-        flow_put_static(body, a->ranges.after);
-    body->ended = true;
-}
-
-/* The object goes on in another hold, once what was put of this one is sent: so a->hold is what this client keeps. */
-static bool
-follow(struct cached *a)
-{
-    struct flow *body = &a->r->response.body;
-    struct cache_hold next;
-
-    if (body->bytes > 0) {
-        body->stopped = true;
-        return false;
-    }
-    if (!cache_follow(worker.cache, a->hold, &next))
-        return false;
-    drop_lease(a);
-    begin_lease(a, next);
-    return true;
-}
-
-/* What there is to do where no more bytes are ready. True: look again. */
-static bool
-at_end(struct cached *a, struct range *part)
-{
-    struct cache_view v;
-
-    cache_look(worker.cache, a->hold, &v);
-    if (v.ready > a->at && v.base <= a->at)
-        return true;            /* they came meanwhile */
-    switch (v.state) {
-    case CACHE_CONTINUED:
-        return follow(a);
-    case CACHE_WHOLE:
-        if (part->to == CACHE_LENGTH_UNKNOWN)
-            part->to = v.length;
-        if (part->to <= a->at)
-            return true;
-        break;
-    case CACHE_STREAMING:
-    case CACHE_FETCHING:
-        return false;
-    default:
-        break;
-    }
-    a->r->response.body.broken = true;
-    return false;
-}
-
-void
-cache_pump(struct cached *a)
-{
-    struct flow *body = &a->r->response.body;
-
-    a->starved = false;
-    if (a->r->no_content) {
-        body->ended = true;
-        return;
-    }
-    while (!body->ended && !body->broken) {
-        struct range *part = &a->ranges.v[a->part];
-
-        if (a->part == a->ranges.n) {
-            end_body(a);
-            return;
-        }
-        if (body->bytes >= WINDOW) {
-            body->stopped = true;
-            return;
-        }
-        begin_part(a, part);
-        if (a->at >= part->to) {
-            a->part++;
-            a->part_begun = false;
-        } else if (!put_some(a, part) && !at_end(a, part)) {
-            a->starved = true;
-            return;
-        }
-    }
+    pump(a);
 }
 
 /* --- a response that isn't stored --- */
@@ -424,7 +445,7 @@ source_read(struct request *r)
     struct cached *a = r->source_state;
 
     if (a->step == CACHED_SERVING) {
-        cache_pump(a);
+        pump(a);
     } else if (a->step == CACHED_RELAYED && a->fill != NULL && !r->no_content) {
         pull(a);
         pipeline_drained(cache_fill_request(a->fill));
@@ -446,10 +467,12 @@ source_stop(struct request *r)
         a->link = NULL;
     }
     timer_stop(&a->timer);
-    if (a->lease != NULL)
+    if (a->lease != NULL) {
+        request_hold(r, &a->lease->buffer);     /* LOG may still ask for fields that lie there */
         drop_lease(a);
-    else if (a->hold.number != 0)
+    } else if (a->hold.number != 0) {
         cache_leave(worker.cache, a->hold);
+    }
     a->hold = (struct cache_hold){0};
     if (a->fill != NULL)
         cache_fill_leave(a);

@@ -284,13 +284,18 @@ cache_wait_enter(struct cached *a)
     }
 }
 
-/* A stale one is served meanwhile. If nobody fetches it yet, the request's fields are there for it. */
+/*
+ * A stale one is served meanwhile. If nobody fetches it yet, the request's fields are there for it; but what comes for
+ * one with no-store could not be kept, and would only take the stale one from others (RFC 9111 5.2.1.5).
+ */
 int
 cache_wait_meanwhile(struct cached *a)
 {
     struct cache_hold seen = a->seen, hold;
-    int result = cache_enter(worker.cache, &a->key, a->variants[a->variant_count - 1], seen, a->authorization,
-                             (uint64_t)clock_ms(), &hold);
+    int result = cc_has(&a->asked, CC_NO_STORE)
+                     ? CACHE_PASS
+                     : cache_enter(worker.cache, &a->key, a->variants[a->variant_count - 1], seen, a->authorization,
+                                   (uint64_t)clock_ms(), &hold);
 
     if (result == CACHE_BEGUN)
         cache_fill(a, hold, false);

@@ -37,6 +37,10 @@ def says_why(r, _):
     assert r.line in ("HTTP/1.1 200 OK", "HTTP/1.1 200 Fine"), r.line
 
 
+def says_date(r, _):
+    assert len(r.all("Date")) == 1, r
+
+
 def keep(value):
     KEPT.append(value)
     return value
@@ -111,6 +115,9 @@ DIRECTIVES = [
     case("9111 5.2.2.4: no-cache of a field: it is not used without validation",
          miss(says('Cache-Control: max-age=1000, no-cache="x-mine"', "X-Mine: 1", "X-Ours: 2")),
          either(has={"X-Ours": "2"}, also=fields_without("X-Mine"))),
+    case("9110 6.6.1: Date is everybody's, whatever is said of it",
+         miss(says('Cache-Control: max-age=1000, private="date"')),
+         hit(also=says_date)),
     case("9111 5.2.2.4: no-cache: never without validation", miss(says("Cache-Control: no-cache, max-age=1000",
          'ETag: "1"')), ask(sees={"If-None-Match": '"1"'}), ask(sees={"If-None-Match": '"1"'})),
     unused("9111 5.2.2.4: no-cache without a validator", "Cache-Control: no-cache, max-age=1000"),

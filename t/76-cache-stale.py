@@ -63,6 +63,8 @@ WHILE = [
          hit(says=GONE, while_asked=1, body=1), either(body=1, says=fresh), hit(eventually=True, body=2)),
     case("5861 3: no-store in the background ends it", miss(old("stale-while-revalidate=1000")),
          hit(says=says(CC + "no-store"), while_asked=1, body=1), ask(eventually=True, says=says(CC + "no-store"))),
+    case("9111 5.2.1.5: no-store of one client ends nothing", miss(old("stale-while-revalidate=1000")),
+         hit(CC + "no-store", body=1, age=500), hit(says=fresh, while_asked=1, body=1), hit(eventually=True, body=2)),
     case("5861 3: a HEAD is served stale", miss(old("stale-while-revalidate=1000")),
          hit(method="HEAD", says=fresh, while_asked=1, age=500), hit(eventually=True, body=2)),
     case("5861 3: a range is served stale, the whole is asked for", miss(says(CC + "max-age=100, "
