@@ -18,10 +18,10 @@
 const struct segment_kind cache_frame = {
     .name = "weircach",
     .version = 2,
-    .layout = SEGMENT_LAYOUT(sizeof(struct cache_head), sizeof(struct cache_shard),
+    .layout = SEGMENT_LAYOUT(sizeof(struct cache_top), sizeof(struct cache_shard),
                              sizeof(struct cache_kept) + sizeof(struct cache_record) + sizeof(struct cache_seal)),
     .owner = sizeof(struct cache),
-    .head = sizeof(struct cache_head),
+    .head = sizeof(struct cache_top),
 };
 
 enum {
@@ -102,7 +102,7 @@ lay_out(const struct cache_shape *shape, unsigned rows, unsigned small, unsigned
 
     at.hold_size = sizeof(struct cache_kept) + at.words * sizeof(uint64_t);
     at.tags = (uint32_t)between(shape->size / 4096, TAGS_LEAST, TAGS_MOST);
-    at.tag = segment_pages(sizeof(struct cache_head));
+    at.tag = segment_pages(sizeof(struct cache_top));
     for (at.small_shift = 64; small >> (64 - at.small_shift) > 1; at.small_shift--)
         continue;
     s->shards = small;
@@ -264,7 +264,7 @@ bool
 cache_understand(void *owner, unsigned rows)
 {
     struct cache *c = owner;
-    const struct cache_head *head = c->segment.base;
+    const struct cache_top *head = c->segment.base;
     struct cache_shape shape = {(size_t)__atomic_load_n(&head->size, __ATOMIC_RELAXED),
                                 (size_t)__atomic_load_n(&head->max_object, __ATOMIC_RELAXED)};
     unsigned says = __atomic_load_n(&head->rows, __ATOMIC_RELAXED);

@@ -148,7 +148,7 @@ clear_shard(struct cache *c, unsigned shard)
 static void
 clear_head(struct cache *c, const struct cache_walk *w)
 {
-    struct cache_head *head = c->head;
+    struct cache_top *head = c->head;
 
     wind_up(c, head->now, w->latest);
     head->high = 0;

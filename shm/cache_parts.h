@@ -106,7 +106,7 @@ struct cache_tag {
     uint64_t hard, soft;        /* when it was purged, by `now` of the head */
 };
 
-struct cache_head {
+struct cache_top {
     struct segment_head segment;
     struct digest_key key;      /* of seals */
     uint32_t file;              /* nonzero: there are seals */
@@ -162,7 +162,7 @@ struct cache_sum {
 
 struct cache {
     struct segment segment;
-    struct cache_head *head;
+    struct cache_top *head;
     const struct slots *slots;
     unsigned rows;
     unsigned row;

@@ -136,7 +136,7 @@ flow_of(const struct cache *c, unsigned class)
 
 /* Bytes evicted in a second, over the last ten or so. Who was slow to do this may find what was told later. */
 static uint64_t
-smooth(struct cache_head *head, unsigned class, uint64_t evicted, uint64_t ms)
+smooth(struct cache_top *head, unsigned class, uint64_t evicted, uint64_t ms)
 {
     uint64_t now = evicted > head->evicted_bytes[class] ? (evicted - head->evicted_bytes[class]) * 1000 / ms : 0;
 
@@ -201,7 +201,7 @@ is_much_older(const struct flow *a, uint64_t a_flow, const struct flow *b, uint6
 static void
 move_space(struct cache *c)
 {
-    struct cache_head *head = c->head;
+    struct cache_top *head = c->head;
     uint64_t last = __atomic_load_n(&head->lease_ms, __ATOMIC_RELAXED), small_flow, large_flow;
     bool small_wants, large_wants;
     struct flow small, large;
