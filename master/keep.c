@@ -252,6 +252,22 @@ start_again(const struct keep_wish *w, struct cache *c, struct reason *news, str
     return NULL;
 }
 
+/* In its own place, if the disk has room for that: else it stays as it was, for whoever writes another size. */
+static struct cache *
+make_instead(const struct keep_wish *w, struct cache *old, struct reason *why)
+{
+    struct cache_shape was = cache_shape(old);
+    struct cache *c = NULL;
+
+    if (reserve(cache_fd(old), cache_file_size(&w->shape), w->path, why))
+        c = make(w, cache_fd(old), w->path, why);
+    else if (ftruncate(cache_fd(old), (off_t)cache_file_size(&was)) != 0)
+        unlink(w->path);
+    if (c != NULL)
+        cache_file_let(old);
+    return c;
+}
+
 /* Where there is no room for two of them, what was stored goes. */
 static struct cache *
 start_resized(const struct keep_wish *w, struct cache *old, struct reason *news, struct reason *why)
@@ -262,14 +278,8 @@ start_resized(const struct keep_wish *w, struct cache *old, struct reason *news,
     if (c != NULL) {
         tell_size(news, w, &came);
     } else {
-        struct reason not = *why;
-
-        c = make(w, cache_fd(old), w->path, why);
-        if (c == NULL)
-            unlink(w->path);
-        reason_set(news, "%s: the cache starts empty", not.text);
-        if (c != NULL)
-            cache_file_let(old);
+        reason_set(news, "%s: the cache starts empty", why->text);
+        c = make_instead(w, old, why);
     }
     cache_detach(old);
     return c;

@@ -400,7 +400,21 @@ def test_no_room_on_the_disk():
     if os.system(f"mount -t tmpfs -o size=8m none {folder} 2>/dev/null"):
         raise Skip("no mounts here")
     cleanups.append(lambda: os.system(f"umount {folder}"))
-    refused(Place(path=os.path.join(folder, "cache")), "")
+    place = Place(path=os.path.join(folder, "cache"))
+    refused(place, "cannot reserve")
+    assert not os.listdir(folder)
+    weir = place.start(size="5m", max_object="100k")
+    read(weir)
+    n = len(kept := read(weir))
+    weir.stop()
+    refused(place, "cannot reserve")            # it is still as it was
+    weir = place.start(size="5m", max_object="100k")
+    assert len(set(kept) & set(read(weir))) > n / 2
+    weir.stop()
+    weir = place.start(size="7m", max_object="100k")
+    weir.wait_log("cannot reserve 7m .*: the cache starts empty")
+    assert not read(weir) and os.listdir(folder) == ["cache"]
+    weir.stop()
 
 
 if __name__ == "__main__":
