@@ -12,13 +12,9 @@
 #include "modules/cache.h"
 
 #include "modules/cache_conditional.h"
-#include "modules/cache_vary.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
-#include "worker/forwarded.h"
 #include "worker/hop.h"
-#include "worker/pipeline.h"
-#include "worker/source.h"
 #include "worker/state.h"
 #include "worker/template.h"
 #include "worker/trace.h"

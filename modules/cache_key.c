@@ -12,7 +12,6 @@
 #include "modules/no_vary_search.h"
 #include "modules/sha.h"
 #include "worker/base/clock.h"
-#include "worker/base/log.h"
 #include "worker/state.h"
 #include "worker/template.h"
 #include "worker/trace.h"

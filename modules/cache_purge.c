@@ -4,7 +4,6 @@
  */
 #include "modules/cache.h"
 #include "worker/answer.h"
-#include "worker/base/clock.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
 #include "worker/trace.h"

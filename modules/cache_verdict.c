@@ -11,7 +11,6 @@
 #include "modules/cache_vary.h"
 #include "modules/no_vary_search.h"
 #include "worker/base/clock.h"
-#include "worker/pipeline.h"
 #include "worker/state.h"
 
 #define REMEMBERED_MS 10000     /* that something isn't storable: so long requests for it don't wait for each other */
