@@ -1,6 +1,6 @@
 /*
- * How the cache's space cuts its regions: into blocks, of which those that are taken are extents and those that are free
- * stand in lists by size. For cache_space.c alone, under the shard's lock, in bounded steps.
+ * How the cache's space cuts its regions: into blocks, of which those that are taken are extents and those that are
+ * free stand in lists by size. For cache_space.c alone, under the shard's lock, in bounded steps.
  */
 #ifndef WEIR_CACHE_BLOCKS_H
 #define WEIR_CACHE_BLOCKS_H
