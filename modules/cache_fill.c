@@ -242,7 +242,7 @@ front_receive(struct request *f)
     (void)f;
 }
 
-/* There will be no response, or no more of it. */
+/* There will be no response, or no more of it. Without a status it is this worker that ends: others ask anew. */
 static void
 front_cut(struct request *f)
 {
@@ -250,9 +250,9 @@ front_cut(struct request *f)
 
     if (p->state == FILL_OVER)
         return;
-    if (p->state == FILL_ASKING) {
+    if (p->state == FILL_ASKING && f->status >= 400) {
         cache_verdict_note(p);
-        cache_fail(worker.cache, p->hold, f->status >= 400 ? f->status : 502);
+        cache_fail(worker.cache, p->hold, f->status);
     } else if (p->state != FILL_RELAYING) {
         cache_break(worker.cache, p->hold);
     }
