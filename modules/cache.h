@@ -225,8 +225,9 @@ void cache_wait_over(struct timer *t);
 
 void cache_wait_leave_seen(struct cached *a);
 
-/* It waits for a fetch, or reads: it hears of news. */
+/* It waits for a fetch, or reads: it hears of news. And no more; for one that doesn't, too. */
 void cache_wait_enlist(struct cached *a);
+void cache_wait_delist(struct cached *a);
 /* What has become of those that wait in this process is looked at before the loop sleeps. */
 void cache_wait_news(void);
 /* Each second: who holds too much is cut. */

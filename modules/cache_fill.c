@@ -229,10 +229,7 @@ front_interim(struct request *f, int status)
         return;
     a->r->reason = arena_copy(a->r->arena, f->reason);
     fields_init(&a->r->response.fields, a->r->arena);
-    for (size_t i = 0; i < f->response.fields.n; i++)
-        if (!f->response.fields.v[i].gone)
-            fields_add(&a->r->response.fields, arena_copy(a->r->arena, f->response.fields.v[i].name),
-                       arena_copy(a->r->arena, f->response.fields.v[i].value));
+    fields_copy(&a->r->response.fields, &f->response.fields);
     pipeline_interim(a->r, status);
 }
 
@@ -279,32 +276,15 @@ look_again(struct timer *t)
 
 /* --- the beginning --- */
 
-static void
-copy_fields(struct fields *to, const struct fields *from, struct arena *a)
-{
-    for (size_t i = 0; i < from->n; i++) {
-        struct field *f;
-
-        if (from->v[i].gone)
-            continue;
-        f = fields_add_known(to, &from->v[i]);
-        f->name = arena_copy(a, f->name);
-        f->value = arena_copy(a, f->value);
-    }
-}
-
 /* Whole responses are asked for, whatever part this client wants. */
 static void
 drop_conditions(struct fields *f)
 {
-    static const struct str conditions[] = {
-        {"range", 5},          {"if-range", 8},
-        {"if-match", 8},       {"if-none-match", 13},
-        {"if-modified-since", 17}, {"if-unmodified-since", 19},
-    };
+    static const enum field_id conditions[] = {FIELD_RANGE, FIELD_IF_RANGE, FIELD_IF_MATCH, FIELD_IF_NONE_MATCH,
+                                               FIELD_IF_MODIFIED_SINCE, FIELD_IF_UNMODIFIED_SINCE};
 
     for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++)
-        fields_remove(f, conditions[i]);
+        fields_remove_id(f, conditions[i]);
 }
 
 static struct request *
@@ -348,9 +328,9 @@ make_request(const struct cached *a)
     f->request.body.ended = true;
     f->times.start = clock_us();
     f->moved_ms = clock_ms();
-    copy_fields(&f->request.fields, &r->request.fields, m);
+    fields_copy(&f->request.fields, &r->request.fields);
     fields_init(&f->forward, m);
-    copy_fields(&f->forward, &r->forward, m);
+    fields_copy(&f->forward, &r->forward);
     drop_conditions(&f->forward);
     return f;
 }
@@ -398,7 +378,7 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
     p->fields = f->request.fields;
     if (cache_seek_fields(a) != &a->r->request.fields) {
         fields_init(&p->fields, f->arena);
-        copy_fields(&p->fields, cache_seek_fields(a), f->arena);
+        fields_copy(&p->fields, cache_seek_fields(a));
     }
     p->rule = arena_copy(f->arena, a->rule);
     p->asked.private_names = p->asked.no_cache_names = (struct str_list){0};

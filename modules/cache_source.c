@@ -140,7 +140,7 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
     struct request *r = a->r;
     struct validators validators;
     bool ranged = r->method == METHOD_GET && v->length != CACHE_LENGTH_UNKNOWN &&
-                  fields_find(&r->request.fields, STR("range")) != NULL;
+                  fields_find_id(&r->request.fields, FIELD_RANGE) != NULL;
     int status;
 
     a->ranges = (struct ranges){.n = 1, .length = v->length};
@@ -369,27 +369,12 @@ pull(struct cached *a)
         body->stopped = true;   /* the front will ask for more */
     if (from->bytes > 0)
         return;
-    if (from->broken)
+    if (from->broken) {
         body->broken = true;
-    else if (from->ended)
+    } else if (from->ended && !body->ended) {
         body->ended = true;
-    if (!from->ended)
-        return;
-    for (size_t i = 0; i < f->response.trailers.n; i++) {
-        const struct field *t = &f->response.trailers.v[i];
-
-        if (!t->gone)
-            fields_add(&r->response.trailers, arena_copy(r->arena, t->name), arena_copy(r->arena, t->value));
+        fields_copy(&r->response.trailers, &f->response.trailers);
     }
-}
-
-static void
-copy_fields(struct request *r, const struct fields *from)
-{
-    for (size_t i = 0; i < from->n; i++)
-        if (!from->v[i].gone)
-            fields_add(&r->response.fields, arena_copy(r->arena, from->v[i].name),
-                       arena_copy(r->arena, from->v[i].value));
 }
 
 /* The client's own conditions were not sent to the origin: they are answered here. */
@@ -423,7 +408,7 @@ cache_relay(struct cached *a)
     fields_init(&m->fields, r->arena);
     fields_init(&m->trailers, r->arena);
     m->block = STR_NONE;
-    copy_fields(r, &f->response.fields);
+    fields_copy(&m->fields, &f->response.fields);
     m->length = f->response.length;
     r->no_content = r->method == METHOD_HEAD || f->no_content;
     if (is_not_modified(r))
@@ -460,12 +445,7 @@ source_stop(struct request *r)
 {
     struct cached *a = r->source_state;
 
-    if (a->link != NULL) {
-        *a->link = a->next;
-        if (a->next != NULL)
-            a->next->link = a->link;
-        a->link = NULL;
-    }
+    cache_wait_delist(a);
     timer_stop(&a->timer);
     if (a->lease != NULL) {
         request_hold(r, &a->lease->buffer);     /* LOG may still ask for fields that lie there */

@@ -165,9 +165,7 @@ tell_owner(struct fill *p, struct fields *left_out)
         return;
     a->status.stored = true;
     fields_init(&a->left_out, a->r->arena);
-    for (size_t i = 0; i < left_out->n; i++)
-        fields_add(&a->left_out, arena_copy(a->r->arena, left_out->v[i].name),
-                   arena_copy(a->r->arena, left_out->v[i].value));
+    fields_copy(&a->left_out, left_out);
 }
 
 static void

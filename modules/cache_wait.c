@@ -32,6 +32,17 @@ cache_wait_enlist(struct cached *a)
 }
 
 void
+cache_wait_delist(struct cached *a)
+{
+    if (a->link == NULL)
+        return;
+    *a->link = a->next;
+    if (a->next != NULL)
+        a->next->link = a->link;
+    a->link = NULL;
+}
+
+void
 cache_wait_leave_seen(struct cached *a)
 {
     if (a->seen.number != 0)
@@ -72,12 +83,7 @@ int
 cache_wait_pass(struct cached *a, enum cache_result result, const char *why)
 {
     timer_stop(&a->timer);
-    if (a->link != NULL) {
-        *a->link = a->next;
-        if (a->next != NULL)
-            a->next->link = a->link;
-        a->link = NULL;
-    }
+    cache_wait_delist(a);
     leave_hold(a);
     cache_wait_leave_seen(a);
     leave_fill(a);
@@ -203,7 +209,7 @@ take_over(struct cached *a)
     cache_wait_leave_seen(a);
     /* the part of it that is wanted is had more cheaply anew */
     if (cache_fill_request(a->fill)->status == 200 && a->r->method == METHOD_GET &&
-        fields_find(&a->r->request.fields, STR("range")) != NULL) {
+        fields_find_id(&a->r->request.fields, FIELD_RANGE) != NULL) {
         cache_fill_leave(a);
         return cache_wait_pass(a, RESULT_NONE, a->status.detail);
     }

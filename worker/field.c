@@ -168,6 +168,14 @@ fields_add_known(struct fields *f, const struct field *known)
     return append(f, known->id, known->name, known->value);
 }
 
+void
+fields_copy(struct fields *to, const struct fields *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        if (!from->v[i].gone)
+            append(to, from->v[i].id, arena_copy(to->arena, from->v[i].name), arena_copy(to->arena, from->v[i].value));
+}
+
 static bool
 is(const struct field *field, enum field_id id, struct str name)
 {

@@ -87,6 +87,8 @@ struct field *fields_add(struct fields *f, struct str name, struct str value);
 struct field *fields_add_id(struct fields *f, enum field_id id, struct str value);
 /* A copy of another list's, whose id is known. */
 struct field *fields_add_known(struct fields *f, const struct field *known);
+/* All that aren't gone in another list, with their bytes: these live in to's arena then. */
+void fields_copy(struct fields *to, const struct fields *from);
 
 /* The first one that is not gone, or NULL. */
 struct field *fields_find(const struct fields *f, struct str name);
