@@ -166,13 +166,13 @@ struct cache_cursor {
 int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at, uint64_t most, struct iovec *iov,
                int max);
 
-/* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file, or
- * it was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
+/* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file,
+ * or it was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
 int cache_verify(struct cache *c, struct cache_hold hold);
 
 /*
- * Once a second for each hold that is kept for a client: true: it has to be left now. It is of before a reset, and
- * that was 30 s ago; it keeps the filler of a body that is passed in parts waiting, for 5 s; or too much is held in
+ * Once a second for each hold that is kept, a filler's and those of whoever waits too: true: it has to be left now (a
+ * filler: cache_break). It is of before a reset, and that was 30 s ago; it keeps the filler of a body that is passed in parts waiting, for 5 s; or too much is held in
  * its shard (half of it, or so much that there was no room for another), and this row holds the most of it, this one
  * for more than a second.
  */

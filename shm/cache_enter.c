@@ -268,30 +268,40 @@ cache_purge(struct cache *c, const struct cache_key *key, bool soft)
     return CACHE_OK;
 }
 
-/* A fetch that has come to its large shard is joined where it began. */
+/* Under the lock of its shard. */
 static void
-doom_before(struct cache *c, struct cache_hold hold)
-{
-    struct cache_hold at = cache_hold_previous(c, hold);
-
-    for (unsigned i = 0; at.number != 0 && i < CACHE_FILL_HOLDS; at = cache_hold_previous(c, at), i++)
-        __atomic_fetch_or(&cache_hold_at(c, at)->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
-}
-
-int
-cache_drop(struct cache *c, struct cache_hold hold)
+throw_out(struct cache *c, struct cache_hold hold)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
 
-    if (!cache_lock(c, hold.shard))
-        return CACHE_BUSY;
     if (h->place == PLACE_OBJECT) {
         cache_index_remove(c, hold.shard, h->record, false);
-    } else {
-        __atomic_fetch_or(&h->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
-        cache_hold_depart(c, hold);
-        doom_before(c, hold);
+        return;
     }
-    cache_unlock(c, hold.shard);
+    __atomic_fetch_or(&h->flags, HOLD_DOOMED, __ATOMIC_SEQ_CST);
+    cache_hold_depart(c, hold);
+}
+
+/*
+ * A fetch that has come to its large shard is met where it began: both go. Under both locks no hold of these shards is
+ * freed or used again. Parts lie anywhere, and nobody joins or finds any.
+ */
+int
+cache_drop(struct cache *c, struct cache_hold hold)
+{
+    const struct cache_kept *h = cache_hold_at(c, hold);
+    struct cache_hold other;
+    struct cache_locked l;
+
+    if (__atomic_load_n(&h->flags, __ATOMIC_SEQ_CST) & HOLD_PART)
+        return CACHE_OK;
+    if (!cache_lock_key(c, &h->key, cache_class_of(c, hold.shard) == CACHE_LARGE_CLASS, &l))
+        return CACHE_BUSY;
+    other = hold.shard == l.small ? cache_hold_unpack(__atomic_load_n(&h->next, __ATOMIC_SEQ_CST))
+                                  : cache_hold_previous(c, hold);
+    throw_out(c, hold);
+    if (cache_hold_good(c, other) && (other.shard == l.small || other.shard == l.large))
+        throw_out(c, other);
+    cache_unlock_key(c, &l);
     return CACHE_OK;
 }

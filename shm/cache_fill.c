@@ -72,6 +72,7 @@ go_on(struct cache *c, struct cache_hold from, unsigned shard, cache_address rec
     __atomic_store_n(&h->filler, c->row, __ATOMIC_SEQ_CST);
     cache_fill_record(c, hold, record, room);
     cache_hold_list_fetch(c, hold);
+    __atomic_store_n(&f->next, cache_hold_pack(hold), __ATOMIC_SEQ_CST);        /* so who has the locks finds it */
     return hold;
 }
 

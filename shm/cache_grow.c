@@ -158,6 +158,21 @@ oldest(const struct cache *c, struct cache_hold hold, unsigned *n)
     return hold;
 }
 
+/* Under the lock it is still the first, or it may be another's by now. */
+static void
+hurry(struct cache *c, struct cache_hold first, struct cache_hold hold)
+{
+    struct cache_hold still;
+    unsigned n;
+
+    if (!cache_lock(c, first.shard))
+        return;
+    still = oldest(c, hold, &n);
+    if (still.shard == first.shard && still.number == first.number)
+        __atomic_fetch_or(&cache_hold_at(c, first)->flags, HOLD_DELAYS, __ATOMIC_SEQ_CST);
+    cache_unlock(c, first.shard);
+}
+
 /* Frees what nobody reads any more. False: too many are read, and the first of them is told to hurry. */
 static bool
 may_part(struct cache *c, struct cache_hold hold)
@@ -179,7 +194,7 @@ may_part(struct cache *c, struct cache_hold hold)
     }
     if (n < CACHE_FILL_HOLDS)
         return true;
-    __atomic_fetch_or(&cache_hold_at(c, first)->flags, HOLD_DELAYS, __ATOMIC_SEQ_CST);
+    hurry(c, first, hold);
     return false;
 }
 

@@ -52,7 +52,7 @@ cache_index_room(struct cache *c, unsigned shard, cache_address record)
 {
     struct space_view v = cache_view(c, shard);
 
-    return space_of(&v, record);
+    return queue_bytes(&v, record);
 }
 
 void

@@ -132,10 +132,18 @@ send_round(struct cache_queue *q, const struct space_view *v, cache_address a)
     append(q, v, a, queue, 0);
 }
 
+uint64_t
+queue_bytes(const struct space_view *v, cache_address record)
+{
+    cache_address body = record_at(v, record)->body;
+
+    return space_of(v, record) + (body != 0 && body != record ? space_of(v, body) : 0);
+}
+
 static void
 promote(struct cache_queue *q, const struct space_view *v, cache_address a)
 {
-    uint64_t bytes = space_of(v, a);
+    uint64_t bytes = queue_bytes(v, a);
 
     record_at(v, a)->freq = 0;
     detach(q, v, a, bytes);

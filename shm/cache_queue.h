@@ -26,11 +26,14 @@ struct cache_queue {
 
 void queue_init(struct cache_queue *q, const struct space_view *v, uint64_t ghost_offset, uint32_t ghosts);
 
+/* What space_of says of the record and, where its body lies in another, of that one. */
+uint64_t queue_bytes(const struct space_view *v, cache_address record);
+
 /* It was asked for: once for each request that it answers. */
 void queue_touch(struct cache_record *r);
 
 /*
- * `bytes`, here and below: what space_of says of the record. A record is in no queue (RECORD_QUEUE_NONE) before
+ * `bytes`, here and below: what queue_bytes says of the record. A record is in no queue (RECORD_QUEUE_NONE) before
  * queue_add and after what takes it out; queue_remove of such a one does nothing.
  */
 void queue_add(struct cache_queue *q, const struct space_view *v, cache_address record, uint64_t bytes);

@@ -4,7 +4,7 @@
  * Invariants: state is read before what it says is there. A body lies in the record it was written to, also where a
  * refresh gave the object another; extents that hold what is ready do not change.
  */
-#include "shm/cache_parts.h"
+#include "shm/cache_fill_parts.h"
 
 #define QUARANTINE_MS 30000     /* and who still reads what was before is cut */
 #define DELAY_MS 5000           /* that a reader may keep a filler waiting */
@@ -140,16 +140,37 @@ delays(const struct cache *c, struct cache_hold hold)
            (__atomic_load_n(&cache_hold_at(c, before)->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS) != 0;
 }
 
+/* In a quarantine nothing is put: whatever is held there is of before. */
+static bool
+is_quarantined(const struct cache *c, struct cache_hold hold)
+{
+    return __atomic_load_n(&cache_shard(c, hold.shard)->quarantine, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* A fetch that goes on elsewhere lets go of where it was met, if nobody can join there any more. */
+static void
+part(struct cache *c, struct cache_hold hold)
+{
+    const struct cache_kept *h = cache_hold_at(c, hold);
+    struct cache_hold meeting;
+
+    if (__atomic_load_n(&h->filler, __ATOMIC_SEQ_CST) != c->row)
+        return;
+    meeting = cache_hold_unpack(h->meeting);
+    if (cache_hold_good(c, meeting) && is_quarantined(c, meeting))
+        cache_fill_part(c, hold);
+}
+
 bool
 cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms)
 {
     const struct cache_shard *s = cache_shard(c, hold.shard);
-    uint64_t since = __atomic_load_n(&s->quarantine_ms, __ATOMIC_RELAXED);
 
+    part(c, hold);
     if (held_ms > DELAY_MS && delays(c, hold))
         return true;
-    if (__atomic_load_n(&s->quarantine, __ATOMIC_SEQ_CST))
-        return held_ms > QUARANTINE_MS && c->now_ms > since + QUARANTINE_MS;
+    if (is_quarantined(c, hold))
+        return c->now_ms > __atomic_load_n(&s->quarantine_ms, __ATOMIC_RELAXED) + QUARANTINE_MS;
     cache_hold_weigh(c, hold);
     return is_too_much(c, hold, held_ms);
 }

@@ -395,6 +395,121 @@ START_TEST(a_304_gives_a_new_head)
 }
 END_TEST
 
+/* What eviction weighs one class, and one queue, against another by. */
+START_TEST(a_new_head_keeps_its_body_counted)
+{
+    struct stored_head head = {.seed = 5, .key = 1, .fill = "new"};
+    struct iovec iov = {&head, sizeof(head)};
+    struct cache_key key = stored_key(1);
+    struct cache_hold seen, fetch;
+    const struct cache_queue *q;
+    uint64_t n;
+    unsigned i;
+
+    make(64 * MIB, MIB);
+    for (n = 1000; n <= 500000; n += 499000) {
+        ck_assert_int_eq(stored_put(a, 1, 0, 5, n, true), CACHE_OK);
+        for (i = 0; i < 3; i++) {
+            ck_assert_int_eq(stored_find(a, 1, 0, &seen), CACHE_OK);
+            q = &cache_shard(a, seen.shard)->queue;
+            ck_assert_uint_ge(q->small.bytes, n);
+            ck_assert_int_eq(cache_enter(a, &key, 0, seen, false, 1000, &fetch), CACHE_BEGUN);
+            ck_assert_int_eq(cache_refresh(a, fetch, seen, &iov, 1), CACHE_OK);
+            cache_leave(a, fetch);
+            cache_leave(a, seen);
+        }
+        ck_assert_uint_ge(q->small.bytes, n);
+        ck_assert_uint_le(q->small.bytes, n + n / 20 + 1000);
+        purge(1);
+        ck_assert_uint_eq(q->small.bytes, 0);
+    }
+    end();
+}
+END_TEST
+
+/* By whoever still waits where it was met, while it is fetched among the large ones, and once it is an object there. */
+START_TEST(a_fetch_is_dropped_where_it_was_met)
+{
+    struct cache_hold fill, waits, other;
+    unsigned i;
+
+    make(64 * MIB, MIB);
+    for (i = 0; i < 3; i++) {
+        ck_assert_int_eq(enter(a, 1, 0, &fill), CACHE_BEGUN);
+        ck_assert_int_eq(enter(b, 1, 0, &waits), CACHE_JOINED);
+        ck_assert_int_eq(stored_open(a, &fill, 0, 1, 7, 500000), CACHE_OK);
+        ck_assert_uint_ne(fill.shard, waits.shard);
+        if (i == 0)
+            ck_assert_int_eq(cache_drop(b, waits), CACHE_OK);
+        if (i == 1)
+            ck_assert_int_eq(cache_drop(a, fill), CACHE_OK);
+        if (i < 2) {
+            ck_assert_int_eq(enter(b, 1, 0, &other), CACHE_BEGUN);
+            cache_break(b, other);
+            cache_leave(b, other);
+        }
+        ck_assert_int_eq(stored_more(a, &fill, 7, 0, 500000), CACHE_OK);
+        ck_assert_int_eq(cache_finish(a, fill), CACHE_OK);
+        cache_leave(a, fill);
+        if (i == 2) {
+            ck_assert_int_eq(stored_find(b, 1, 0, &other), CACHE_OK);
+            cache_leave(b, other);
+            ck_assert_int_eq(cache_drop(b, waits), CACHE_OK);
+        }
+        ck_assert_int_eq(stored_find(b, 1, 0, &other), CACHE_NONE);
+        ck_assert(cache_follow(b, waits, &other));
+        ck_assert(stored_is_good(b, other, 1, 500000));
+        cache_leave(b, other);
+        cache_leave(b, waits);
+        cache_tick(b, 1000);
+        ck_assert_uint_eq(stored_sum(b).used, 0);
+    }
+    end();
+}
+END_TEST
+
+/* Neither waits for its origin: who fetches there is cut as whoever reads; who only was met there is not. */
+START_TEST(a_quarantine_waits_for_no_filler)
+{
+    struct cache_hold fill, large, hold;
+    unsigned i, shard;
+
+    make(64 * MIB, MIB);
+    ck_assert_int_eq(enter(a, 1, 0, &large), CACHE_BEGUN);
+    shard = large.shard;
+    for (i = 2; enter(a, i, 0, &fill) == CACHE_BEGUN && fill.shard != shard; i++) {
+        cache_break(a, fill);
+        cache_leave(a, fill);
+    }
+    ck_assert_int_eq(stored_open(a, &large, 0, 1, 7, 500000), CACHE_OK);
+    ck_assert_uint_ne(large.shard, shard);
+    if (fork() == 0)
+        _exit(cache_lock(b, shard) ? 0 : 1);
+    reap(1);
+    ck_assert(cache_lock(a, shard));
+    cache_unlock(a, shard);
+    cache_tick(a, 29000);
+    ck_assert(!cache_is_cut(a, fill, 29000));
+    cache_tick(a, 31000);
+    ck_assert(cache_is_cut(a, fill, 1));
+    cache_break(a, fill);
+    cache_leave(a, fill);
+    cache_tick(a, 32000);
+    ck_assert_int_eq(enter(b, i, 0, &hold), CACHE_FULL);
+    ck_assert(!cache_is_cut(a, large, 32000));
+    cache_tick(a, 33000);
+    ck_assert_int_eq(enter(b, i, 0, &hold), CACHE_BEGUN);
+    cache_break(b, hold);
+    cache_leave(b, hold);
+    ck_assert_int_eq(stored_more(a, &large, 7, 0, 500000), CACHE_OK);
+    ck_assert_int_eq(cache_finish(a, large), CACHE_OK);
+    ck_assert(stored_is_good(a, large, 1, 500000));
+    cache_leave(a, large);
+    purge(1);
+    end();
+}
+END_TEST
+
 /* Heads that were replaced go as soon as nobody may be looking at them; who looks at them for ever ends it. */
 START_TEST(a_head_is_new_each_second)
 {
@@ -675,9 +790,9 @@ START_TEST(who_dies_with_the_lock_leaves_a_new_epoch)
     cache_leave(b, joined);
     cache_tick(a, 20000);
     ck_assert_int_eq(enter(a, 5, 0, &hold), CACHE_FULL);
+    cache_tick(b, 32000);
     ck_assert(!cache_is_cut(b, held, 30001));
     cache_tick(b, 33000);
-    ck_assert(!cache_is_cut(b, held, 30000));
     ck_assert(cache_is_cut(b, held, 30001));
     ck_assert(stored_is_good(b, held, 5, 1000));
     cache_leave(b, held);
@@ -870,6 +985,9 @@ cache_suite(void)
     tcase_add_test(t, alone);
     tcase_add_test(t, a_304_gives_a_new_head);
     tcase_add_test(t, a_head_is_new_each_second);
+    tcase_add_test(t, a_new_head_keeps_its_body_counted);
+    tcase_add_test(t, a_fetch_is_dropped_where_it_was_met);
+    tcase_add_test(t, a_quarantine_waits_for_no_filler);
     tcase_add_test(t, purges);
     tcase_add_test(t, tags);
     tcase_add_test(t, a_body_without_end_passes);
