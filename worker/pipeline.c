@@ -295,7 +295,8 @@ pipeline_fail(struct request *r, int status)
     r->step = EDIT;
     r->hook = 0;
     trace_phase(r, words[EDIT]);
-    walk(r, PHASE_EDIT);
+    while (walk(r, PHASE_EDIT) != HOOK_NEXT)
+        r->hook++;
     trace_by(r, by);
     r->hook = 0;
     choose_body(r);

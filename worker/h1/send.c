@@ -128,7 +128,7 @@ after_write(struct client *c, int result)
     } else if (c->out.done) {
         pipeline_sent(r);
         client_next(c);
-    } else if (r->response.body.broken) {
+    } else if (r->response.body.broken && r->started) {
         truncate_response(c, true);
     } else {
         client_timer(c);
@@ -158,7 +158,8 @@ client_send(struct client *c)
             else
                 pipeline_drained(r);
         }
-    } while (result == 1 && !r->finished && (body->bytes > 0 || (body->ended && !c->out.done && c->out.head)));
+        /* content that comes before its head may go (a hook waits in EDIT) lies where it is */
+    } while (result == 1 && !r->finished && c->out.head && (body->bytes > 0 || (body->ended && !c->out.done)));
     c->sending = false;
     if (c->r == r && !r->finished)
         after_write(c, result);
