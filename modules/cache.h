@@ -160,7 +160,7 @@ struct cached {
     unsigned tries;
     int64_t since_ms;           /* when the store was first found busy; 0: it isn't */
     struct timer timer;
-    struct cached *next, **link;        /* those of this process that wait or read */
+    struct cached *next, **link;        /* those of this process that wait, for a fetch or for more of it */
 
     /* cache_source.c */
     struct ranges ranges;       /* the parts that are sent; one of all */
@@ -225,7 +225,7 @@ void cache_wait_over(struct timer *t);
 
 void cache_wait_leave_seen(struct cached *a);
 
-/* It waits for a fetch, or reads: it hears of news. And no more; for one that doesn't, too. */
+/* It waits for a fetch, or for more of what it reads: it hears of news. And no more; for one that doesn't, too. */
 void cache_wait_enlist(struct cached *a);
 void cache_wait_delist(struct cached *a);
 /* What has become of those that wait in this process is looked at before the loop sleeps. */

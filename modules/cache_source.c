@@ -300,6 +300,7 @@ pump(struct cached *a)
             a->part_begun = false;
         } else if (!put_some(a, part) && !at_end(a, part)) {
             a->starved = true;
+            cache_wait_enlist(a);
             return;
         }
     }
@@ -325,7 +326,6 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     cache_look(worker.cache, hold, &v);
     h = v.head;
     begin_lease(a, hold);
-    cache_wait_enlist(a);
     a->step = CACHED_SERVING;
     a->part = 0;
     a->part_begun = false;

@@ -15,7 +15,7 @@
 
 #define TRIES 4                 /* of waiting for another's fetch that came to nothing */
 
-static struct cached *first;    /* of those in this process that wait for a fetch, or read */
+static struct cached *first;    /* of those in this process that wait for a fetch, or for more of what they read */
 
 /* --- lists, holds and patience --- */
 
@@ -388,6 +388,8 @@ tell(struct task *t)
         if (all != NULL)
             all->link = &all;
         a->link = NULL;
+        if (a->step == CACHED_SERVING && !a->starved)
+            continue;           /* it reads on by itself, and comes back where there is no more */
         cache_wait_enlist(a);
         if (a->step == CACHED_WAITING)
             act(a, wait(a));
@@ -409,13 +411,15 @@ static void
 cut_slow(void)
 {
     int64_t now = clock_ms();
-    struct cached *next;
+    struct request *next;
 
-    for (struct cached *a = first; a != NULL; a = next) {
-        next = a->next;
-        if (a->step == CACHED_SERVING && a->lease != NULL &&
+    for (struct request *r = worker.requests; r != NULL; r = next) {
+        const struct cached *a = request_noted(r, &cache_module);
+
+        next = r->next;
+        if (a != NULL && a->step == CACHED_SERVING && a->lease != NULL &&
             cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms)))
-            pipeline_client_lost(a->r);
+            pipeline_client_lost(r);
     }
 }
 
