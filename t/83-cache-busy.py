@@ -26,7 +26,7 @@ int pthread_mutex_trylock(pthread_mutex_t *lock)
     return busy ? EBUSY : real(lock);
 }
 """
-FRESH = "Cache-Control: max-age=600\r\n"
+GOOD = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 2\r\n\r\nok"
 POST = "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n"
 GET = "GET /x HTTP/1.1\r\nHost: t\r\n\r\n"
 ENOUGH = 300                # tries: more than a second's housekeeping makes
@@ -75,7 +75,7 @@ def answering(content, cut=False):
             peer.send(content)
             peer.close()
             return None
-        return content if r.line.startswith("POST") else f"HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 2\r\n\r\nok".encode()
+        return content if r.line.startswith("POST") else GOOD
     return answer
 
 
