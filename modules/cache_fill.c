@@ -14,6 +14,7 @@
 #include "modules/cache_conditional.h"
 #include "worker/base/clock.h"
 #include "worker/front.h"
+#include "worker/pace.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
 
@@ -127,14 +128,25 @@ copy(const struct iovec *iov, int n, struct iovec room)
     return done;
 }
 
-/* What came before is gone, so that it is never stored, and all its readers have left. */
+/* An origin that sends a byte now and then could keep a fetch for ever, and a worker that drains. */
+static bool
+is_slow(const struct fill *p)
+{
+    int64_t took = clock_us() / 1000 - p->f->times.header / 1000;
+
+    if (worker.draining && clock_ms() - worker.drain_started >= worker.conf->drain_timeout)
+        return true;
+    return took > PACE_GRACE_MS && p->f->response.body.passed * 1000 / (uint64_t)took < p->f->scope->policy.min_rate;
+}
+
+/* All its readers have left, and it will never be stored (what came before is gone), or that can take for ever. */
 static bool
 is_for_nobody(const struct fill *p)
 {
     struct cache_view v;
 
     cache_look(worker.cache, p->hold, &v);
-    return v.base > 0 && !cache_is_shared(worker.cache, p->hold);
+    return (v.base > 0 || is_slow(p)) && !cache_is_shared(worker.cache, p->hold);
 }
 
 /* True: all that is there was stored. */
@@ -287,54 +299,6 @@ drop_conditions(struct fields *f)
         fields_remove_id(f, conditions[i]);
 }
 
-static struct request *
-make_request(const struct cached *a)
-{
-    const struct request *r = a->r;
-    struct request *f = request_new(&worker, r->listener);
-    struct arena *m = f->arena;
-
-    f->own = true;
-    f->peer = r->peer;
-    f->peer_port = r->peer_port;
-    f->client = r->client;
-    f->local = r->local;
-    f->peer_trusted = r->peer_trusted;
-    f->https = r->https;
-    f->tls = r->tls;
-    f->protocol = STR("HTTP/1.1");
-    f->minor = 1;
-    f->method = METHOD_GET;
-    f->method_text = STR("GET");
-    f->target = arena_copy(m, r->target);
-    f->uri = r->uri;
-    /* what is under one key is asked for in one way */
-    f->uri.path = arena_copy(m, cache_key_path(r).p != NULL ? r->uri.path : r->uri.canonical);
-    f->uri.query = arena_copy(m, r->uri.query);
-    f->uri.canonical = arena_copy(m, r->uri.canonical);
-    f->host = (struct host){arena_copy(m, r->host.name), r->host.port};
-    if (r->host_field.p != NULL)
-        f->host_field = arena_copy(m, r->host_field);
-    f->id = arena_copy(m, r->id);
-    f->scope = r->scope;
-    f->site = r->site;
-    f->route = r->route;
-    f->upstream = r->upstream;
-    if (r->path.p != NULL) {
-        f->path = arena_copy(m, r->path);
-        f->query = arena_copy(m, r->query);
-    }
-    f->request.length = 0;
-    f->request.body.ended = true;
-    f->times.start = clock_us();
-    f->moved_ms = clock_ms();
-    fields_copy(&f->request.fields, &r->request.fields);
-    fields_init(&f->forward, m);
-    fields_copy(&f->forward, &r->forward);
-    drop_conditions(&f->forward);
-    return f;
-}
-
 /* A regex's groups are part of the key where it names them. */
 static void
 copy_captures(struct request *f, const struct request *r)
@@ -345,6 +309,62 @@ copy_captures(struct request *f, const struct request *r)
     *f->captures = *r->captures;
     for (unsigned i = 0; i <= REGEX_GROUPS; i++)
         f->captures->group[i] = i < r->captures->n ? arena_copy(f->arena, r->captures->group[i]) : STR_NONE;
+}
+
+static void
+copy_client(struct request *f, const struct request *r)
+{
+    f->peer = r->peer;
+    f->peer_port = r->peer_port;
+    f->client = r->client;
+    f->local = r->local;
+    f->peer_trusted = r->peer_trusted;
+    f->https = r->https;
+    f->tls = r->tls;
+    f->id = arena_copy(f->arena, r->id);
+}
+
+static void
+copy_target(struct request *f, const struct request *r)
+{
+    struct arena *m = f->arena;
+
+    f->target = arena_copy(m, r->target);
+    uri_copy(&f->uri, &r->uri, m);
+    if (cache_key_path(r).p == NULL)
+        f->uri.path = f->uri.canonical;     /* what is under one key is asked for in one way */
+    f->host = (struct host){arena_copy(m, r->host.name), r->host.port};
+    if (r->host_field.p != NULL)
+        f->host_field = arena_copy(m, r->host_field);
+    if (r->path.p != NULL) {
+        f->path = arena_copy(m, r->path);
+        f->query = arena_copy(m, r->query);
+    }
+}
+
+struct request *
+cache_fill_copy(const struct request *r)
+{
+    struct request *f = request_new(&worker, r->listener);
+
+    f->own = true;
+    f->protocol = STR("HTTP/1.1");
+    f->minor = 1;
+    f->method = METHOD_GET;
+    f->method_text = STR("GET");
+    copy_client(f, r);
+    copy_target(f, r);
+    copy_captures(f, r);
+    f->scope = r->scope;
+    f->site = r->site;
+    f->route = r->route;
+    f->upstream = r->upstream;
+    f->request.length = 0;
+    f->request.body.ended = true;
+    f->times.start = clock_us();
+    f->moved_ms = clock_ms();
+    fields_copy(&f->request.fields, &r->request.fields);
+    return f;
 }
 
 static void
@@ -367,10 +387,12 @@ add_validators(struct fill *p)
 void
 cache_fill(struct cached *a, struct cache_hold hold, bool owner)
 {
-    struct request *f = make_request(a);
+    struct request *f = cache_fill_copy(a->r);
     struct fill *p = arena_zalloc(f->arena, sizeof(*p));
 
-    copy_captures(f, a->r);
+    fields_init(&f->forward, f->arena);
+    fields_copy(&f->forward, &a->r->forward);
+    drop_conditions(&f->forward);
     *p = (struct fill){
         .f = f, .conf = a->conf, .hold = hold, .asked = a->asked, .authorization = a->authorization,
         .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .timer = {.fire = look_again},
