@@ -1,9 +1,10 @@
 /*
  * What goes from the store because somebody says so: an administrator by PURGE, or a successful unsafe method (RFC 9111
- * 4.4). Both wait for locks as long as it takes, and answer when it is done.
+ * 4.4). Both wait for locks as long as it takes, whether the client stays or not, and answer when it is done.
  */
 #include "modules/cache.h"
 #include "worker/answer.h"
+#include "worker/front.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
 #include "worker/trace.h"
@@ -22,33 +23,6 @@ struct purge {
 };
 
 static const char note;
-
-static void
-forget(void *with)
-{
-    struct purge *p = with;
-
-    timer_stop(&p->timer);
-}
-
-static void
-again(struct timer *t)
-{
-    struct purge *p = (struct purge *)((char *)t - offsetof(struct purge, timer));
-
-    pipeline_resume(p->r);
-}
-
-static struct purge *
-begin(struct request *r)
-{
-    struct purge *p = request_note(r, &note, sizeof(*p));
-
-    p->r = r;
-    p->timer.fire = again;
-    arena_cleanup(r->arena, forget, p);
-    return p;
-}
 
 static int
 make_keys(struct purge *p)
@@ -90,6 +64,69 @@ go_on(struct purge *p)
     return HOOK_NEXT;
 }
 
+/* --- its life, and what is left of it when a client leaves meanwhile --- */
+
+static struct purge *begin(struct request *r);
+
+static void
+front_nothing(struct request *r)
+{
+    (void)r;
+}
+
+static const struct front alone = {
+    .name = "purge",
+    .send = front_nothing,
+    .receive = front_nothing,
+    .cut = front_nothing,
+};
+
+/* What was changed is changed: the rest goes too, on a request of weir's own. */
+static void
+go_on_alone(const struct purge *p)
+{
+    struct request *f = cache_fill_copy(p->r);
+    struct purge *q = begin(f);
+
+    f->front = &alone;
+    q->soft = p->soft;
+    for (size_t i = p->target; i < p->target_count; i++)
+        uri_copy(&q->targets[q->target_count++], &p->targets[i], f->arena);
+    timer_set(&q->timer, CACHE_AGAIN_MS);
+}
+
+static void
+forget(void *with)
+{
+    struct purge *p = with;
+
+    timer_stop(&p->timer);
+    if (p->target < p->target_count && !p->r->own)
+        go_on_alone(p);
+}
+
+static void
+again(struct timer *t)
+{
+    struct purge *p = (struct purge *)((char *)t - offsetof(struct purge, timer));
+
+    if (!p->r->own)
+        pipeline_resume(p->r);
+    else if (go_on(p) == HOOK_NEXT)
+        pipeline_sent(p->r);
+}
+
+static struct purge *
+begin(struct request *r)
+{
+    struct purge *p = request_note(r, &note, sizeof(*p));
+
+    p->r = r;
+    p->timer.fire = again;
+    arena_cleanup(r->arena, forget, p);
+    return p;
+}
+
 /* --- PURGE --- */
 
 bool
@@ -101,7 +138,6 @@ cache_purge_asks(const struct request *r)
 struct tags {
     struct request *r;
     bool soft;
-    size_t n;
 };
 
 static bool
@@ -109,7 +145,6 @@ drop_tag(void *with, struct str tag)
 {
     struct tags *t = with;
 
-    t->n++;
     cache_tag_purge(worker.cache, cache_key_tag(t->r, tag), t->soft);
     return true;
 }
@@ -154,7 +189,7 @@ cache_purge_answer(struct request *r, const struct cache_policy *conf)
     if (worker.cache == NULL)
         return answer_done(r);
     if (names_tags(r)) {
-        struct tags tags = {r, is_soft(r), 0};
+        struct tags tags = {r, is_soft(r)};
 
         cache_head_each_tag(&r->request.fields, drop_tag, &tags);
         return answer_done(r);

@@ -219,6 +219,17 @@ start(struct uri *u, struct str path)
     u->why = NULL;
 }
 
+void
+uri_copy(struct uri *to, const struct uri *from, struct arena *a)
+{
+    *to = *from;
+    to->scheme = arena_copy(a, from->scheme);
+    to->authority = arena_copy(a, from->authority);
+    to->path = arena_copy(a, from->path);
+    to->query = arena_copy(a, from->query);
+    to->canonical = arena_copy(a, from->canonical);
+}
+
 int
 uri_canonical(struct uri *u, struct str path, struct arena *a)
 {

@@ -46,6 +46,9 @@ struct uri {
  */
 int uri_parse(struct uri *u, struct str target, struct arena *a);
 
+/* With bytes of its own. */
+void uri_copy(struct uri *to, const struct uri *from, struct arena *a);
+
 /* The canonical form of a path alone: 0, or 400. Sets u->path, canonical, dots, encoded_slash and _delimiter. */
 int uri_canonical(struct uri *u, struct str path, struct arena *a);
 
