@@ -14,6 +14,7 @@
 #include "modules/cache_conditional.h"
 #include "worker/base/clock.h"
 #include "worker/front.h"
+#include "worker/pace.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
 
@@ -127,14 +128,25 @@ copy(const struct iovec *iov, int n, struct iovec room)
     return done;
 }
 
-/* What came before is gone, so that it is never stored, and all its readers have left. */
+/* An origin that sends a byte now and then could keep a fetch for ever, and a worker that drains. */
+static bool
+is_slow(const struct fill *p)
+{
+    int64_t took = clock_us() / 1000 - p->f->times.header / 1000;
+
+    if (worker.draining && clock_ms() - worker.drain_started >= worker.conf->drain_timeout)
+        return true;
+    return took > PACE_GRACE_MS && p->f->response.body.passed * 1000 / (uint64_t)took < p->f->scope->policy.min_rate;
+}
+
+/* All its readers have left, and it will never be stored (what came before is gone), or that can take for ever. */
 static bool
 is_for_nobody(const struct fill *p)
 {
     struct cache_view v;
 
     cache_look(worker.cache, p->hold, &v);
-    return v.base > 0 && !cache_is_shared(worker.cache, p->hold);
+    return (v.base > 0 || is_slow(p)) && !cache_is_shared(worker.cache, p->hold);
 }
 
 /* True: all that is there was stored. */
