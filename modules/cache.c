@@ -39,7 +39,7 @@ what_bypasses(const struct request *r)
            : fields_list_has(f, FIELD_UPGRADE, STR("websocket")) ? "upgrade"
            : cache_conditional_is_origins(f)                     ? "precondition"
            : hop_names(f)                                        ? "connection"
-           : cache_shield_override(f)                                 ? "method-override"
+           : cache_shield_override(f)                            ? "method-override"
                                                                  : NULL;
 }
 
@@ -100,8 +100,10 @@ lookup(struct request *r, const void *data)
     if (cache_purge_asks(r))
         return cache_purge_answer(r, conf);
     if (worker.cache == NULL) {
-        if (r->trace != NULL)
+        if (r->trace != NULL) {
             explain(r, conf);
+            cache_shield_host(r);
+        }
         return HOOK_NEXT;
     }
     if (a == NULL) {

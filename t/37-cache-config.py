@@ -115,7 +115,7 @@ def test_a_cache_without_memory_is_a_warning():
 
 
 def test_explained():
-    status, said = weir(["-T", "GET", "http://www.example.com/a%2fb?x=1"], [
+    status, said = weir(["-T", "GET", "http://WWW.Example.com:80/a%2fb?x=1"], [
         "cache_memory: {size: 1m}",
         "sites:",
         "- hosts: ['*']",
@@ -125,6 +125,7 @@ def test_explained():
         "      key: $host/$arg_x"])
     assert status == 0, said
     assert any(re.match(r"[567]: \w+ .*www\.example\.com/1", l) for l in said), said
+    assert any(l.endswith("> Host: www.example.com") for l in said), f"the host is spelled as in the key: {said}"
     assert said[-1] == "5: => proxied to upstream app", said
 
 
