@@ -209,7 +209,8 @@ static const struct {
      "f:1:74: `times` wants a duration, not nothing\n"
      "f:1:82: `times` wants a duration, not a list\n"
      "f:1:88: `200` stands twice, first on line 1\n"},
-    {"note: {times: 5m}\n" LISTEN SITES, "f:1:15: `times` wants a mapping of statuses to durations, not `5m`; did you mean `{200: 5m}`?\n"},
+    {"note: {times: 5m}\n" LISTEN SITES,
+     "f:1:15: `times` wants a mapping of statuses to durations, not `5m`; did you mean `{200: 5m}`?\n"},
     {"limits: {connections_per_i: 5}\n" LISTEN SITES,
      "f:1:10: unknown key `connections_per_i`; did you mean `connections_per_ip`?\n"},
     {"notes: {}\n" LISTEN SITES, "f:1:1: unknown key `notes`; did you mean `note`?\n"},
