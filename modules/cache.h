@@ -249,7 +249,6 @@ void cache_fill(struct cached *a, struct cache_hold hold, bool owner);
 
 /*
  * A request of weir's own for what r asks for, with bytes of its own, by GET; its front and forward are the caller's.
- * 
  */
 struct request *cache_fill_copy(const struct request *r);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A cache's clients that leave at any moment or read slowly, and origins whose answers have no end, no rule, or break."""
+"""Clients that leave at any moment or read slowly, and origins whose answers have no end, no rule, or break."""
 
 import os
 import random
