@@ -247,7 +247,7 @@ void cache_relay(struct cached *a);
 /* For a; `hold` (its own count) is what cache_enter gave, a->seen what is to be validated. `owner`: a waits for it. */
 void cache_fill(struct cached *a, struct cache_hold hold, bool owner);
 
-/* A request of weir's own for what r asks for, by GET, with bytes of its own; its front and forward are the caller's. */
+/*
  * A request of weir's own for what r asks for, with bytes of its own, by GET; its front and forward are the caller's.
  */
 struct request *cache_fill_copy(const struct request *r);

@@ -25,7 +25,7 @@ enum phase {
                                    r->source, which has the request now; where that lets go of it (r->source NULL,
                                    pipeline_resume) it goes to the upstream after all */
     PHASE_INTERIM,              /* for each 1xx of an origin, whose fields r->response has; only HOOK_NEXT */
-    PHASE_EDIT,
+    PHASE_EDIT,                 /* while a hook waits there, content may come: it lies in the flow */
     PHASE_LOG,
     PHASES,
 };
