@@ -2,9 +2,9 @@
  * Knows how the cache's segment is laid out for its size, and how it comes to be; see cache_parts.h.
  *
  * Invariants: where things lie follows from the size, the largest object and the number of rows alone, and is kept
- * outside the segment. Each shard has space for one or two of the largest objects that it takes from the beginning,
- * and keeps it; what is left belongs to whoever asks for it first, until one that has less than eight of them asks
- * (cache_tick.c).
+ * outside the segment. Each shard of small objects has space for two of the largest from the beginning, and keeps it;
+ * one of large ones begins with as little as there can be. What is left belongs to whoever asks for it first, until one
+ * that has less than eight of its largest asks (cache_tick.c).
  */
 #include "shm/cache.h"
 
@@ -27,7 +27,7 @@ const struct segment_kind cache_frame = {
 enum {
     SMALL_SHARDS_MOST = 64,
     LARGE_SHARDS_MOST = 8,
-    SMALL_LEAST = 2,            /* of the largest objects, in a shard, at once and for good */
+    SMALL_LEAST = 2,            /* of the largest objects, that there has to be space for in a shard */
     LARGE_LEAST = 1,
     HOLDS_LEAST = 64,
     HOLDS_MOST = 8192,
@@ -186,10 +186,11 @@ cache_make_lock(pthread_mutex_t *lock)
     return good;
 }
 
+/* Of large objects there may never be any. */
 unsigned
 cache_regions_least(const struct cache *c, unsigned shard)
 {
-    return least_of(cache_class(c, shard), &c->head->pool);
+    return cache_class_of(c, shard) == CACHE_LARGE_CLASS ? 1 : least_of(cache_class(c, shard), &c->head->pool);
 }
 
 static bool

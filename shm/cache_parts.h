@@ -85,7 +85,7 @@ struct cache_shard {
     uint32_t quarantine;        /* nonzero: it was reset, and its space and holds wait for those of before */
     uint32_t epoch;
     uint32_t starved;           /* room was wanted, and everything is held */
-    uint32_t wants;             /* room was wanted, and it has less than what it may count on */
+    uint32_t wants;             /* KiB: room for so much was wanted, and it has less than what it may count on */
     uint64_t quarantine_ms;     /* since when */
     uint64_t born;              /* seals from before are void: it was reset */
     uint64_t objects, bytes, used, total, evicted, resets;

@@ -1,14 +1,18 @@
 /*
  * Knows how room is made: what departed is freed first, then objects go in the order of their queue, one after the
- * other, until what is wanted fits. Nobody who reads is disturbed: what is held is spared.
+ * other, until what is wanted fits. Nobody who reads is disturbed: what is held is spared. A small part is kept free at
+ * all times: where nothing is, what is new would be made of all the smallest pieces that there are.
  *
- * Invariants, under the lock: at most STEPS objects go at once; who needs more comes again, and finds that much done.
+ * Invariants, under the lock: at most STEPS objects and some go at once; who needs more comes again, and finds that much
+ * done.
  */
 #include <string.h>
 
 #include "shm/cache_parts.h"
 
 enum {
+    FREE_PART = 64,             /* is kept free, of a shard's space */
+    FREE_STEPS = 64,
     STEPS = 512,
     SPARES = 64,
     SWEEP = 8,
@@ -44,28 +48,66 @@ evict(struct cache *c, unsigned shard)
     return false;
 }
 
-/* False: nothing can be done. */
 static bool
-make_room(struct cache *c, unsigned shard)
+sweep(struct cache *c, unsigned shard, unsigned most)
+{
+    const struct cache_shard *s = cache_shard(c, shard);
+    unsigned gone = s->gone;
+
+    cache_hold_sweep(c, shard, most);
+    return s->gone < gone;
+}
+
+/* Room for n bytes is wanted where there is none: a shard that may count on more says so. */
+static void
+want(struct cache *c, unsigned shard, size_t n)
 {
     struct cache_shard *s = cache_shard(c, shard);
     struct space_view v = cache_view(c, shard);
-    unsigned gone = s->gone;
+    size_t kib = n / 1024 + 1;
 
-    cache_hold_sweep(c, shard, SWEEP);
-    if (s->gone < gone)
+    if (space_total(&v) < cache_share(c, shard) && kib > s->wants)
+        __atomic_store_n(&s->wants, kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX, __ATOMIC_RELAXED);
+}
+
+/* False: nothing can be done. Where all there is would not be enough, nothing goes for it. */
+static bool
+make_room(struct cache *c, unsigned shard, size_t n)
+{
+    struct space_view v = cache_view(c, shard);
+
+    if (sweep(c, shard, SWEEP))
         return true;
-    if (space_total(&v) < cache_share(c, shard))
-        __atomic_store_n(&s->wants, 1, __ATOMIC_RELAXED);
+    want(c, shard, n);
+    if (n > space_total(&v))
+        return false;
     if (evict(c, shard))
         return true;
     cache_hold_end_fetches(c, shard);
-    gone = s->gone;
-    cache_hold_sweep(c, shard, SWEEP_MOST);
-    if (s->gone < gone)
+    if (sweep(c, shard, SWEEP_MOST))
         return true;
-    __atomic_store_n(&s->starved, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&cache_shard(c, shard)->starved, 1, __ATOMIC_RELAXED);
     return false;
+}
+
+/* Before n bytes are taken. As far as it goes: what has to go is for make_room to say. */
+static void
+keep_free(struct cache *c, unsigned shard, size_t n)
+{
+    struct space_view v = cache_view(c, shard);
+    unsigned i;
+
+    for (i = 0; i < FREE_STEPS; i++) {
+        uint64_t total = space_total(&v);
+
+        if (space_taken(&v) + n + total / FREE_PART <= total)
+            return;
+        if (space_claim(&v) || sweep(c, shard, SWEEP))
+            continue;
+        want(c, shard, n);
+        if (n > total || !evict(c, shard))
+            return;
+    }
 }
 
 int
@@ -76,11 +118,12 @@ cache_room_take(struct cache *c, unsigned shard, size_t first, size_t n, cache_a
 
     if (n > cache_class(c, shard)->most + CACHE_CHUNK)
         return CACHE_FULL;
+    keep_free(c, shard, n);
     for (i = 0; i < STEPS; i++) {
         *chain = space_take(&v, first, n);
         if (*chain != 0)
             return CACHE_OK;
-        if (!make_room(c, shard))
+        if (!make_room(c, shard, n))
             return CACHE_FULL;
     }
     return CACHE_BUSY;
@@ -92,11 +135,12 @@ cache_room_grow(struct cache *c, unsigned shard, cache_address last, size_t leas
     struct space_view v = cache_view(c, shard);
     unsigned i;
 
+    keep_free(c, shard, n);
     for (i = 0; i < STEPS; i++) {
         *extent = space_grow(&v, last, least, n);
         if (*extent != 0)
             return CACHE_OK;
-        if (!make_room(c, shard))
+        if (!make_room(c, shard, least))
             return CACHE_FULL;
     }
     return CACHE_BUSY;
@@ -143,7 +187,10 @@ lies_there(const struct cache *c, const struct space_view *v, cache_address reco
     return space_yields(v, record) || (body != 0 && body != record && space_yields(v, body));
 }
 
-/* The walk goes from the oldest on, through one queue, then the other; what moves meanwhile is met the next time. */
+/*
+ * The walk goes from the oldest on, through one queue, then the other; what moves meanwhile is met the next time. What
+ * goes does not count among what is evicted for others: of that is made who has to give.
+ */
 void
 cache_room_clear(struct cache *c, unsigned shard, unsigned most)
 {
@@ -161,7 +208,11 @@ cache_room_clear(struct cache *c, unsigned shard, unsigned most)
             continue;
         }
         s->walk = cache_record_at(c, a)->newer;
-        if (lies_there(c, &v, a) && is_free_to_go(c, shard, a))
+        if (lies_there(c, &v, a) && is_free_to_go(c, shard, a)) {
+            uint64_t evicted = s->evicted_bytes;
+
             cache_index_remove(c, shard, a, true);
+            s->evicted_bytes = evicted;
+        }
     }
 }

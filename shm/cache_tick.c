@@ -1,7 +1,8 @@
 /*
  * Knows what each second brings: what nobody reads any more is freed, quarantines end, and when all space has an
  * owner, it moves. A shard with less than what it may count on, that wants more, gets a region from each of the other
- * class that has more than its own; else the class whose objects stay much longer than the other's gives one back.
+ * class that has more than its own, and as many at once as what it wanted room for needs; else the class whose objects
+ * stay much longer than the other's gives some back, but for the space of one large object where there are any.
  *
  * How long objects stay is not kept with them: it is the space of a class over what is evicted there in a second.
  *
@@ -13,7 +14,9 @@
 enum {
     SWEEP_MOST = 8192,
     CLEAR_STEPS = 4096,
-    MUCH_OLDER = 4,
+    MUCH_OLDER = 4,             /* times: a region a second moves, two where it is twice that, */
+    MOVES_PART = 16,            /* and so on, up to this part of all */
+    HURRIES = 64,               /* shards that are asked to give, in a second, for what found no room at all */
 };
 
 #define MOVE_MS 1000
@@ -33,9 +36,17 @@ end_yield(struct cache_shard *s)
     s->walk = s->walk_queue = 0;
 }
 
+/* Whether it wanted room for more than it has. */
+static bool
+is_short(const struct cache_shard *s)
+{
+    return (uint64_t)__atomic_load_n(&s->wants, __ATOMIC_RELAXED) * 1024 + CACHE_CHUNK >
+           __atomic_load_n(&s->total, __ATOMIC_RELAXED);
+}
+
 /*
  * A region that a shard gave back is nobody's, and the next who asks would have it: the shard of the other class that
- * has the least is let ask first.
+ * is short of space, or has the least, is let ask first.
  */
 static void
 hand_over(struct cache *c, unsigned from)
@@ -45,8 +56,10 @@ hand_over(struct cache *c, unsigned from)
     struct space_view v;
 
     for (shard = k->first; shard < k->first + k->shards; shard++) {
-        if (__atomic_load_n(&cache_shard(c, shard)->total, __ATOMIC_RELAXED) <
-            __atomic_load_n(&cache_shard(c, to)->total, __ATOMIC_RELAXED))
+        const struct cache_shard *s = cache_shard(c, shard), *t = cache_shard(c, to);
+
+        if (is_short(s) != is_short(t) ? is_short(s) : __atomic_load_n(&s->total, __ATOMIC_RELAXED) <
+                                                       __atomic_load_n(&t->total, __ATOMIC_RELAXED))
             to = shard;
     }
     if (k->shards == 0 || !cache_lock(c, to))
@@ -152,31 +165,41 @@ yield(struct cache *c, unsigned shard)
     struct cache_shard *s = cache_shard(c, shard);
     struct space_view v = cache_view(c, shard);
 
-    if (s->yield_ms != 0 || !cache_lock(c, shard))
+    if (!cache_lock(c, shard))
         return;
     if (!s->quarantine && s->yield_ms == 0 && space_yield(&v)) {
         end_yield(s);
         s->yield_ms = c->now_ms;
-        clear(c, shard);
     }
+    if (!s->quarantine && s->yield_ms != 0)
+        clear(c, shard);
     cache_unlock(c, shard);
 }
 
-/* Whether one of a class wants more; it says so again if it still does. */
+/* Whether one of a class wants more, or (`is_much`) has no room for what it wanted at all. */
 static bool
-wants(struct cache *c, unsigned class)
+wants(const struct cache *c, unsigned class, bool is_much)
 {
     const struct cache_class *k = &c->at.class[class];
     unsigned shard;
-    bool any = false;
 
     for (shard = k->first; shard < k->first + k->shards; shard++) {
-        struct cache_shard *s = cache_shard(c, shard);
+        const struct cache_shard *s = cache_shard(c, shard);
 
-        if (__atomic_load_n(&s->wants, __ATOMIC_RELAXED) != 0)
-            any |= __atomic_exchange_n(&s->wants, 0, __ATOMIC_RELAXED) != 0;
+        if (__atomic_load_n(&s->wants, __ATOMIC_RELAXED) != 0 && (!is_much || is_short(s)))
+            return true;
     }
-    return any;
+    return false;
+}
+
+/* They say so again if they still do. */
+static void
+forget_wants(struct cache *c)
+{
+    unsigned shard;
+
+    for (shard = 0; shard < c->at.shards; shard++)
+        __atomic_store_n(&cache_shard(c, shard)->wants, 0, __ATOMIC_RELAXED);
 }
 
 static void
@@ -191,11 +214,49 @@ yield_all(struct cache *c, unsigned class)
     }
 }
 
-/* Who evicts nothing keeps its objects for ever. */
-static bool
-is_much_older(const struct flow *a, uint64_t a_flow, const struct flow *b, uint64_t b_flow)
+/* For a class that wants more. */
+static void
+give(struct cache *c, unsigned class, unsigned from)
 {
-    return b_flow > 0 && (double)a->space * (double)b_flow > MUCH_OLDER * (double)b->space * (double)a_flow;
+    unsigned n;
+
+    yield_all(c, from);
+    for (n = 0; n < HURRIES && wants(c, class, true); n += c->at.class[from].shards)
+        yield_all(c, from);
+}
+
+/* How much longer objects stay in one than in the other. Who evicts nothing keeps them for ever. */
+static double
+older_by(const struct flow *a, uint64_t a_flow, const struct flow *b, uint64_t b_flow)
+{
+    return b_flow == 0 ? 0 : (double)a->space * (double)b_flow / ((double)b->space * ((double)a_flow + 1));
+}
+
+/* Whether it has more than it needs. */
+static bool
+can_spare(const struct cache *c, unsigned shard)
+{
+    const struct cache_shard *s = cache_shard(c, shard);
+    uint64_t most = cache_class(c, shard)->most + CACHE_CHUNK + c->head->pool.region_size;
+
+    return __atomic_load_n(&s->used, __ATOMIC_RELAXED) == 0 || __atomic_load_n(&s->total, __ATOMIC_RELAXED) > most;
+}
+
+/* Some regions, as far as they are empty at once. */
+static void
+level(struct cache *c, unsigned class, double by)
+{
+    unsigned i, most = c->head->pool.regions / MOVES_PART + 1;
+
+    for (i = 0; i < most && by > MUCH_OLDER * (i + 1.0); i++) {
+        unsigned shard = flow_of(c, class).largest;
+
+        if (!can_spare(c, shard))
+            return;
+        yield(c, shard);
+        if (__atomic_load_n(&cache_shard(c, shard)->yield_ms, __ATOMIC_RELAXED) != 0)
+            return;
+    }
 }
 
 static void
@@ -213,20 +274,19 @@ move_space(struct cache *c)
     large = flow_of(c, CACHE_LARGE_CLASS);
     small_flow = smooth(head, CACHE_SMALL_CLASS, small.evicted, c->now_ms - last);
     large_flow = smooth(head, CACHE_LARGE_CLASS, large.evicted, c->now_ms - last);
-    small_wants = wants(c, CACHE_SMALL_CLASS);
-    large_wants = wants(c, CACHE_LARGE_CLASS);
-    if (is_any_free(c))
-        return;
-    if (large_wants)
-        yield_all(c, CACHE_SMALL_CLASS);
-    if (small_wants)
-        yield_all(c, CACHE_LARGE_CLASS);
-    if (small_wants || large_wants)
-        return;
-    if (is_much_older(&small, small_flow, &large, large_flow))
-        yield(c, small.largest);
-    else if (is_much_older(&large, large_flow, &small, small_flow))
-        yield(c, large.largest);
+    small_wants = wants(c, CACHE_SMALL_CLASS, false);
+    large_wants = wants(c, CACHE_LARGE_CLASS, false);
+    if (!is_any_free(c)) {
+        if (large_wants)
+            give(c, CACHE_LARGE_CLASS, CACHE_SMALL_CLASS);
+        if (small_wants)
+            give(c, CACHE_SMALL_CLASS, CACHE_LARGE_CLASS);
+        if (!small_wants && !large_wants) {
+            level(c, CACHE_SMALL_CLASS, older_by(&small, small_flow, &large, large_flow));
+            level(c, CACHE_LARGE_CLASS, older_by(&large, large_flow, &small, small_flow));
+        }
+    }
+    forget_wants(c);
 }
 
 void

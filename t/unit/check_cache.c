@@ -892,7 +892,7 @@ START_TEST(little_is_lost)
         uint64_t n;
         unsigned percent;       /* of the segment that objects fill */
     } cases[] = {
-        {256 * MIB, 16 * MIB, 1024, 250000, 85},
+        {256 * MIB, 16 * MIB, 1024, 250000, 90},
         {256 * MIB, 16 * MIB, MIB, 400, 85},
         {64 * MIB, 4 * MIB, 1024, 100000, 85},
         {256 * MIB, 16 * MIB, 500, 400000, 75},
@@ -948,6 +948,7 @@ END_TEST
 START_TEST(space_goes_where_it_is_wanted)
 {
     uint64_t i, j, n = 200000, now = 1000000, before;
+    unsigned refused = 0;
 
     make(64 * MIB, 2 * MIB);
     for (i = 0; i < 60000; i++)
@@ -956,14 +957,67 @@ START_TEST(space_goes_where_it_is_wanted)
     ck_assert_uint_eq(before, a->at.class[0].shards);
     before = cache_shard(a, (unsigned)before)->total;
     for (i = 100000; i < 100200; i++, now += 1000) {
-        ck_assert_int_eq(stored_put(a, i, 0, 0, 2000000, true), CACHE_OK);
+        int answer = stored_put(a, i, 0, 0, 2000000, true);
+
+        if (answer == CACHE_FULL)
+            refused++;
+        else
+            ck_assert_int_eq(answer, CACHE_OK);
         cache_tick(a, now);
         for (j = 0; j < 100; j++, n++)          /* who gave back wants it again, at once */
             ck_assert_int_eq(stored_put(b, n, 0, 0, 1000, true), CACHE_OK);
     }
+    ck_assert_uint_le(refused, 4);              /* until there was space for the first */
     ck_assert_uint_gt(cache_shard(a, a->at.class[1].first)->total, before + 8 * MIB);
     purge_all(60000);
     while (n-- > 100000)
+        purge(n);
+    end();
+}
+END_TEST
+
+static uint64_t
+space_of_class(unsigned class)
+{
+    uint64_t sum = 0;
+    unsigned i;
+
+    for (i = 0; i < a->at.class[class].shards; i++)
+        sum += cache_shard(a, a->at.class[class].first + i)->total;
+    return sum;
+}
+
+/* Small objects alone have nearly all of it; large ones that come then have their part after some seconds, and so have
+ * small ones after these. */
+START_TEST(space_follows_the_workload)
+{
+    uint64_t n = 0, now = 1000, all;
+    unsigned seconds, refused = 0, i;
+
+    make(256 * MIB, 16 * MIB);
+    all = a->head->pool.regions * a->head->pool.region_size;
+    for (; n < 60000; n++)
+        ck_assert_int_eq(stored_put(a, n, 0, 0, 5000, true), CACHE_OK);
+    cache_tick(a, now);
+    ck_assert_uint_ge(space_of_class(0), all - 2 * MIB);
+    for (seconds = 1; seconds <= 20; seconds++, now += 1000) {
+        for (i = 0; i < 4; i++, n++)
+            refused += stored_put(a, n, 0, 0, 15 * MIB, true) != CACHE_OK;
+        cache_tick(a, now);
+        if (seconds == 4)
+            ck_assert_uint_ge(space_of_class(1), 17 * MIB);
+    }
+    ck_assert_uint_le(refused, 20);
+    ck_assert_uint_ge(space_of_class(1), 100 * MIB);
+    for (seconds = 1; seconds <= 40; seconds++, now += 1000) {
+        for (i = 0; i < 10000; i++, n++)
+            ck_assert_int_ne(stored_put(a, n, 0, 0, 5000, true), CACHE_FULL);
+        cache_tick(a, now);
+    }
+    fprintf(stderr, "%u refused; of %lu MiB large objects had %lu in the end\n", refused, (unsigned long)(all / MIB),
+            (unsigned long)(space_of_class(1) / MIB));
+    ck_assert_uint_ge(space_of_class(0), all / 4 * 3);
+    while (n-- > 0)
         purge(n);
     end();
 }
@@ -998,6 +1052,7 @@ cache_suite(void)
     tcase_add_test(t, a_row_is_forgotten);
     tcase_add_test(t, little_is_lost);
     tcase_add_test(t, space_goes_where_it_is_wanted);
+    tcase_add_test(t, space_follows_the_workload);
     return s;
 }
 
