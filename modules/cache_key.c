@@ -12,6 +12,7 @@
 #include "modules/no_vary_search.h"
 #include "modules/sha.h"
 #include "worker/base/clock.h"
+#include "worker/match.h"
 #include "worker/state.h"
 #include "worker/template.h"
 #include "worker/trace.h"
@@ -208,8 +209,9 @@ add_of_route(struct keys *keys, struct request *r, const struct cache_policy *co
     struct str rule;
     int result;
 
-    if (captures.regex != NULL)
-        regex_match_within(&r->regex, captures.regex, r->uri.canonical, &captures);
+    if (captures.regex != NULL &&
+        regex_match_within(&r->regex, captures.regex, r->uri.canonical, &captures) == REGEX_NO)
+        return CACHE_OK;
     r->captures = &captures;
     add(keys, r, cache_key_by_rule(r, conf, STR_NONE));
     if ((result = cache_key_rule(r, conf, &keys->v[keys->n - 1], &rule)) == CACHE_OK)
@@ -218,28 +220,46 @@ add_of_route(struct keys *keys, struct request *r, const struct cache_policy *co
     return result == CACHE_BUSY ? CACHE_BUSY : CACHE_OK;
 }
 
-int
-cache_key_all(struct request *r, struct cache_key **all, size_t *n)
+static int
+add_all(struct keys *keys, struct request *r)
 {
     const struct route *route = r->route;
     bool https = r->https;
-    struct keys keys = {0};
     int result = CACHE_OK;
 
     for (size_t i = 0; i < 2 * r->site->route_count && result == CACHE_OK; i++) {
         const struct route *other = &r->site->routes[i / 2];
         const struct cache_policy *conf = policy_of(other);
 
-        if (conf == NULL)
+        if (conf == NULL || !match_path(&other->match, r->uri.canonical))
             continue;
         r->route = other;
         r->https = i % 2 == 1;
-        result = add_of_route(&keys, r, conf);
+        result = add_of_route(keys, r, conf);
     }
     r->route = route;
     r->https = https;
-    *all = keys.v;
-    *n = keys.n;
+    return result;
+}
+
+/* In memory of its own: where the store is busy it is done again, and again. */
+int
+cache_key_all(struct request *r, struct cache_key **all, size_t *n)
+{
+    struct arena *arena = r->arena;
+    struct keys keys = {0};
+    int result;
+
+    r->arena = arena_new();
+    result = add_all(&keys, r);
+    if (result == CACHE_OK) {
+        *n = keys.n;
+        *all = arena_alloc(arena, keys.n * sizeof(**all) + 1);
+        if (keys.n > 0)
+            memcpy(*all, keys.v, keys.n * sizeof(**all));
+    }
+    arena_free(r->arena);
+    r->arena = arena;
     return result;
 }
 

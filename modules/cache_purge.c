@@ -16,6 +16,7 @@ struct purge {
     struct request *r;
     struct uri targets[TARGETS];
     size_t target, target_count;
+    struct str text;            /* of targets[target], as $uri */
     struct cache_key *keys;     /* of targets[target]; NULL: not yet made */
     size_t key, key_count;
     bool soft;
@@ -33,7 +34,9 @@ make_keys(struct purge *p)
     int result;
 
     r->uri = p->targets[p->target];
-    r->target = arena_printf(r->arena, "%.*s%.*s", STR_ARG(r->uri.path), STR_ARG(r->uri.query));
+    if (p->text.p == NULL)
+        p->text = arena_printf(r->arena, "%.*s%.*s", STR_ARG(r->uri.path), STR_ARG(r->uri.query));
+    r->target = p->text;
     p->key = 0;
     result = cache_key_all(r, &p->keys, &p->key_count);
     r->uri = uri;
@@ -59,6 +62,7 @@ go_on(struct purge *p)
             return HOOK_WAIT;
         }
         p->keys = NULL;
+        p->text = STR_NONE;
         p->target++;
     }
     return HOOK_NEXT;

@@ -109,6 +109,13 @@ stand_in(struct cached *a, int status)
     return true;
 }
 
+/* Another's fetch came to nothing: one more try, or past the cache. */
+static int
+enter_again(struct cached *a, const char *why)
+{
+    return ++a->tries < TRIES ? cache_wait_enter(a) : cache_wait_pass(a, RESULT_NONE, why);
+}
+
 /*
  * `good`: there is another object now, or it was made good, and it answers this request, however that was asked for.
  * Else a fetch came to nothing: what there is, is as good as it was.
@@ -127,7 +134,7 @@ take_news(struct cached *a, bool good)
         result = cache_seek(a, &hold, &use);
     if (result == CACHE_OK && !good && use != USE_FRESH && use != USE_STALE) {
         cache_seek_keep(a, hold, a->status.result);
-        return ++a->tries < TRIES ? cache_wait_enter(a) : cache_wait_pass(a, RESULT_NONE, "tries");
+        return enter_again(a, "tries");
     }
     if (result == CACHE_OK) {
         enum cache_result how = a->status.result == RESULT_EXPIRED && !a->collapsed ? RESULT_REVALIDATED
@@ -145,7 +152,7 @@ take_news(struct cached *a, bool good)
     cache_wait_leave_seen(a);
     if (a->barred)
         return cache_wait_pass(a, RESULT_BYPASS, "authorization");
-    return ++a->tries < TRIES ? cache_wait_enter(a) : cache_wait_pass(a, RESULT_NONE, "tries");
+    return enter_again(a, "tries");
 }
 
 /* The head is there: is it this request's? */
@@ -160,14 +167,14 @@ begin_reading(struct cached *a, const struct cache_view *v)
     if (!cache_seek_mine(a, v)) {
         leave_hold(a);
         a->status.result = RESULT_VARY_MISS;
-        return ++a->tries < TRIES ? cache_wait_enter(a) : cache_wait_pass(a, RESULT_NONE, "vary");
+        return enter_again(a, "vary");
     }
     if (a->authorization && !(h->terms.flags & TERMS_AUTHORIZED))
         return cache_wait_pass(a, RESULT_BYPASS, "authorization");
     if (a->collapsed && cache_seek_purged(h, false)) {
         cache_drop(worker.cache, hold);
         leave_hold(a);
-        return ++a->tries < TRIES ? cache_wait_enter(a) : cache_wait_pass(a, RESULT_NONE, "purged");
+        return enter_again(a, "purged");
     }
     a->hold = (struct cache_hold){0};
     cache_wait_leave_seen(a);

@@ -17,6 +17,12 @@ under(struct str prefix, struct str path)
     return prefix.p[prefix.n - 1] == '/' || path.n == prefix.n || path.p[prefix.n] == '/';
 }
 
+bool
+match_path(const struct match *m, struct str canonical)
+{
+    return (m->path.p == NULL || str_eq(m->path, canonical)) && (m->prefix.p == NULL || under(m->prefix, canonical));
+}
+
 static bool
 has_method(const struct str_list *methods, struct str method)
 {

@@ -35,6 +35,9 @@ struct match_miss {
  */
 enum regex_result match_request(const struct match *m, struct request *r, struct match_miss *miss);
 
+/* Whether its path and prefix are those of a canonical path; its other conditions are not looked at. */
+bool match_path(const struct match *m, struct str canonical);
+
 /* No more routes are asked about: what they were looked up in goes. */
 void match_end(struct request *r);
 

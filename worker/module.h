@@ -35,7 +35,7 @@ enum {
     HOOK_NEXT = 0,              /* go on */
     HOOK_WAIT = 1,              /* the hook will call pipeline_resume(r); it is then called again */
     HOOK_ANSWER = 2,            /* r->source was set: on to EDIT */
-    HOOK_RESTART = 3,           /* back to ROUTE: counted, at most ten times */
+    HOOK_RESTART = 3,           /* REWRITE's and GUARD's alone: back to ROUTE; counted, at most ten times */
 };
 
 typedef int module_hook(struct request *r, const void *conf);

@@ -158,6 +158,7 @@ advance(struct request *r)
             r->hook = 0;
             break;
         case HOOK_RESTART:
+            check(r->step < LOOKUP);
             trace(r, 0, "the path begins anew at ROUTE");
             if (++r->restarts > RESTARTS_MOST) {
                 pipeline_fail(r, 500);
@@ -211,7 +212,8 @@ void
 pipeline_response(struct request *r)
 {
     check(!r->started && !r->finished);
-    r->times.header = clock_us();
+    if (r->times.header == 0)
+        r->times.header = clock_us();
     r->waiting = false;
     r->step = EDIT;
     r->hook = 0;

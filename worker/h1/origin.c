@@ -178,7 +178,7 @@ origin_fail(struct origin *o, enum slots_error kind, int status)
     count_server_error(origin_server(o), kind);
     origin_complain(o, kind);
     blame(o, kind);
-    if (try_elsewhere(o, retry_word(o, kind)))
+    if (!o->in_body && try_elsewhere(o, retry_word(o, kind)))
         return;
     origin_abandon(o);
     if (r->started)
