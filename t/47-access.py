@@ -4,7 +4,7 @@
 import os
 import time
 
-from lib.weir import OK, Origin, connect, free_port, proxy, run, run_command, start, temp_dir, wait, BIN
+from lib.weir import OK, Origin, connect, free_port, proxy, run, run_command, start, temp_dir, BIN
 
 GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 TRUST = "trusted_proxies: [127.0.0.1, 'unix:']\n"
@@ -90,12 +90,11 @@ sites:
 """
     port = free_port()
     weir = start(f'listen: [{{address: "127.0.0.1:{port}"}}, {{address: "unix:{folder}/s"}}]\n' + routes, ready=False)
-    wait(lambda: os.path.exists(f"{folder}/s"), "the socket")
+    weir.wait_ready()
     for target, local, remote in [("/only", 200, 403), ("/never", 403, 200), ("/net", 403, 200)]:
         request = GET.replace("/ ", target + " ")
         assert connect(f"{folder}/s").ask(request).status == local, target
         assert connect(("127.0.0.1", port)).ask(request).status == remote, target
-    weir.wait_ready()
 
 
 def test_who_is_not_trusted_cannot_say_who_it_is():
