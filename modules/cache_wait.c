@@ -276,6 +276,7 @@ cache_wait_enter(struct cached *a)
     case CACHE_BEGUN:
         a->since_ms = 0;
         a->step = CACHED_WAITING;
+        a->held_ms = clock_ms();
         a->collapsed = result == CACHE_JOINED;
         cache_wait_enlist(a);
         if (result == CACHE_BEGUN) {
@@ -421,11 +422,14 @@ cut_slow(void)
     struct request *next;
 
     for (struct request *r = worker.requests; r != NULL; r = next) {
-        const struct cached *a = request_noted(r, &cache_module);
+        struct cached *a = request_noted(r, &cache_module);
 
         next = r->next;
-        if (a != NULL && a->step == CACHED_SERVING && a->lease != NULL &&
-            cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms)))
+        if (a == NULL || a->hold.number == 0 || !cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms)))
+            continue;
+        if (a->step == CACHED_WAITING)
+            act(a, cache_wait_pass(a, RESULT_BYPASS, "busy"));
+        else if (a->step == CACHED_SERVING && a->lease != NULL)
             pipeline_client_lost(r);
     }
 }
