@@ -333,7 +333,7 @@ cache_begin(struct cache *c, unsigned row)
 
         free(c->use[i]);
         free(c->sums[i]);
-        c->use[i] = calloc((size_t)class->shards * class->holds + 1, sizeof(struct cache_use));
+        c->use[i] = calloc((size_t)class->shards * class->holds + 1, sizeof(struct cache_uses));
         c->sums[i] = c->front > 0 ? calloc((size_t)class->shards * class->holds + 1, sizeof(struct cache_sum)) : NULL;
         if (c->use[i] == NULL || (c->front > 0 && c->sums[i] == NULL))
             return false;

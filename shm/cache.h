@@ -167,14 +167,15 @@ int cache_read(struct cache *c, struct cache_hold hold, struct cache_cursor *at,
                int max);
 
 /* The checksum of a whole object of a file, looked at once after a restart. CACHE_OK at once where there is no file,
- * or it was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone. */
+ * or it was looked at. CACHE_BUSY: come again, a part of it was. CACHE_NONE: it is not what was written, and is gone.
+ */
 int cache_verify(struct cache *c, struct cache_hold hold);
 
 /*
  * Once a second for each hold that is kept, a filler's and those of whoever waits too: true: it has to be left now (a
- * filler: cache_break). It is of before a reset, and that was 30 s ago; it keeps the filler of a body that is passed in parts waiting, for 5 s; or too much is held in
- * its shard (half of it, or so much that there was no room for another), and this row holds the most of it, this one
- * for more than a second.
+ * filler: cache_break). It is of before a reset, and that was 30 s ago; it keeps the filler of a body that is passed
+ * in parts waiting, for 5 s; or too much is held in its shard (half of it, or so much that there was no room for
+ * another), and this row holds the most of it, this one for more than a second.
  */
 bool cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms);
 
@@ -207,10 +208,10 @@ bool cache_wrote(struct cache *c, struct cache_hold hold, size_t n);
 /*
  * Filler, the ends, each with the hold still to be left. finish: the body is whole, and can be found from now on
  * (CACHE_BUSY: come again). refuse: not storable; remembered for `ms` (0: not at all): one at a time goes on fetching
- * it, alone, in case the next is; where it is `firm` none does. fail: no answer, with that status. break: no more will come. refresh: what `seen` is has a new head (a 304), its body and variant stay. All
- * but finish and refresh take no lock of others' and are done when they return; those that wait are woken. refresh
- * may answer CACHE_NONE (`seen` can't be found any more), CACHE_FULL or CACHE_LARGE: the fetch goes on then, with
- * another end.
+ * it, alone, in case the next is; where it is `firm` none does. fail: no answer, with that status. break: no more will
+ * come. refresh: what `seen` is has a new head (a 304), its body and variant stay. All but finish and refresh take no
+ * lock of others' and are done when they return; those that wait are woken. refresh may answer CACHE_NONE (`seen`
+ * can't be found any more), CACHE_FULL or CACHE_LARGE: the fetch goes on then, with another end.
  */
 int cache_finish(struct cache *c, struct cache_hold hold);
 void cache_refuse(struct cache *c, struct cache_hold hold, uint64_t now_ms, uint64_t ms, bool firm);
@@ -238,7 +239,9 @@ uint32_t cache_tag(const struct cache *c, const struct cache_key *tag);
 void cache_tag_purge(struct cache *c, uint32_t tag, bool soft);
 uint64_t cache_tag_purged(const struct cache *c, uint32_t tag, bool soft);
 
-/* Everything at once, in the same way: what was asked for before cache_flushed() is gone. The master's, or a worker's. */
+/*
+ * Everything at once, in the same way: what was asked for before cache_flushed() is gone. The master's, or a worker's.
+ */
 void cache_flush(struct cache *c);
 uint64_t cache_flushed(const struct cache *c);
 

@@ -38,8 +38,8 @@ cache_fill_record(struct cache *c, struct cache_hold hold, cache_address record,
     cache_hold_weigh(c, hold);
 }
 
-uint64_t
-cache_fill_first(const struct cache *c, unsigned shard, size_t head, uint64_t length)
+static uint64_t
+first_room(const struct cache *c, unsigned shard, size_t head, uint64_t length)
 {
     size_t most = cache_class(c, shard)->most, left = most > head ? most - head : 0;
     uint64_t n = length == CACHE_LENGTH_UNKNOWN ? CHUNK_FIRST : length < CACHE_CHUNK ? length : CACHE_CHUNK;
@@ -138,8 +138,8 @@ cache_open(struct cache *c, struct cache_hold *hold, cache_variant variant, cons
     __atomic_store_n(&h->length, length, __ATOMIC_RELAXED);
     if (large == CACHE_NO_SHARD || first + (length == CACHE_LENGTH_UNKNOWN ? 0 : length) <=
                                    cache_class(c, hold->shard)->most)
-        return open_here(c, *hold, head, n, cache_fill_first(c, hold->shard, first, length));
-    answer = cache_fill_go_on(c, *hold, head, n, cache_fill_first(c, large, first, length), &next);
+        return open_here(c, *hold, head, n, first_room(c, hold->shard, first, length));
+    answer = cache_fill_go_on(c, *hold, head, n, first_room(c, large, first, length), &next);
     if (answer == CACHE_OK) {
         cache_fill_continue(c, *hold, next);
         *hold = next;

@@ -12,9 +12,6 @@
 /* Under the lock: the hold's record, which has room for so much of its body. */
 void cache_fill_record(struct cache *c, struct cache_hold hold, cache_address record, uint64_t room);
 
-/* How much of a body is asked for at first; `head`: with its record. */
-uint64_t cache_fill_first(const struct cache *c, unsigned shard, size_t head, uint64_t length);
-
 /*
  * The key's large shard gets a hold with a record of that head, in which the fetch will go on. CACHE_OK, CACHE_BUSY,
  * CACHE_FULL.

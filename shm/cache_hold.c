@@ -34,7 +34,7 @@ cache_hold_at(const struct cache *c, struct cache_hold hold)
                                          hold.number * c->at.hold_size);
 }
 
-struct cache_use *
+struct cache_uses *
 cache_hold_use(const struct cache *c, struct cache_hold hold)
 {
     const struct cache_class *class = cache_class(c, hold.shard);
@@ -68,7 +68,7 @@ cache_hold_previous(const struct cache *c, struct cache_hold hold)
 
 /* The row's cell has one writer; who reads it may see it a moment late. */
 static void
-weigh(const struct cache *c, unsigned shard, struct cache_use *use, uint64_t size)
+weigh(const struct cache *c, unsigned shard, struct cache_uses *use, uint64_t size)
 {
     uint64_t *cell = cache_cells(c, shard) + c->row;
 
@@ -91,7 +91,7 @@ void
 cache_hold_keep(struct cache *c, struct cache_hold hold)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
-    struct cache_use *use = cache_hold_use(c, hold);
+    struct cache_uses *use = cache_hold_use(c, hold);
 
     if (use->count++ > 0)
         return;
@@ -103,7 +103,7 @@ void
 cache_leave(struct cache *c, struct cache_hold hold)
 {
     struct cache_kept *h = cache_hold_at(c, hold);
-    struct cache_use *use = cache_hold_use(c, hold);
+    struct cache_uses *use = cache_hold_use(c, hold);
 
     if (use->count == 0)
         abort();                                /* left more often than held: another's bytes would go */
@@ -116,7 +116,7 @@ cache_leave(struct cache *c, struct cache_hold hold)
 void
 cache_again(struct cache *c, struct cache_hold hold)
 {
-    struct cache_use *use = cache_hold_use(c, hold);
+    struct cache_uses *use = cache_hold_use(c, hold);
 
     if (use->count == 0)
         abort();

@@ -47,8 +47,8 @@ cache_index_bytes(const struct cache_record *r)
     return r->head_n + cache_index_length(r);
 }
 
-uint64_t
-cache_index_room(struct cache *c, unsigned shard, cache_address record)
+static uint64_t
+room_of(struct cache *c, unsigned shard, cache_address record)
 {
     struct space_view v = cache_view(c, shard);
 
@@ -131,7 +131,7 @@ cache_index_insert(struct cache *c, unsigned shard, cache_address record)
     struct space_view v = cache_view(c, shard);
 
     chain(c, shard, record);
-    queue_add(&cache_shard(c, shard)->queue, &v, record, cache_index_room(c, shard, record));
+    queue_add(&cache_shard(c, shard)->queue, &v, record, room_of(c, shard, record));
 }
 
 void
@@ -140,7 +140,7 @@ cache_index_restore(struct cache *c, unsigned shard, cache_address record, unsig
     struct space_view v = cache_view(c, shard);
 
     chain(c, shard, record);
-    queue_restore(&cache_shard(c, shard)->queue, &v, record, cache_index_room(c, shard, record), queue, freq);
+    queue_restore(&cache_shard(c, shard)->queue, &v, record, room_of(c, shard, record), queue, freq);
 }
 
 /* Where the address of this record stands. */
@@ -160,7 +160,7 @@ dequeue(struct cache *c, unsigned shard, cache_address record, bool evicted)
     struct cache_shard *s = cache_shard(c, shard);
     struct cache_record *r = cache_record_at(c, record);
     struct space_view v = cache_view(c, shard);
-    uint64_t room = cache_index_room(c, shard, record);
+    uint64_t room = room_of(c, shard, record);
 
     if (s->walk == record)
         s->walk = r->newer;
@@ -211,7 +211,7 @@ cache_index_replace(struct cache *c, unsigned shard, cache_address old, cache_ad
     __atomic_store_n(at, new, __ATOMIC_RELAXED);
     if (s->walk == old)
         s->walk = new;
-    queue_replace(&s->queue, &v, old, new, cache_index_room(c, shard, old), cache_index_room(c, shard, new));
+    queue_replace(&s->queue, &v, old, new, room_of(c, shard, old), room_of(c, shard, new));
     count(s, was, -1);
     count(s, is, 1);
     __atomic_store_n(&h->record, new, __ATOMIC_RELEASE);

@@ -51,8 +51,8 @@ enum {
 #define HOLD_DELAYS 16          /* its filler waits for those that still hold it */
 
 /*
- * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. A hold without bits and without
- * a filler, in which none goes on, is free for whoever has the lock.
+ * Bit r of `bits` is row r's, set under the lock or by cache_follow, cleared without it. A hold without bits and
+ * without a filler, in which none goes on, is free for whoever has the lock.
  */
 struct cache_kept {
     uint32_t state;             /* enum cache_state */
@@ -148,7 +148,7 @@ struct cache_layout {
 };
 
 /* What this process holds: one bit stands for many of its clients. */
-struct cache_use {
+struct cache_uses {
     uint32_t count;
     uint32_t size;              /* in units of 64 bytes, as counted in the row's cell */
 };
@@ -168,7 +168,7 @@ struct cache {
     unsigned row;
     uint64_t now_ms;            /* as last told */
     struct cache_layout at;
-    struct cache_use *use[CACHE_CLASSES];
+    struct cache_uses *use[CACHE_CLASSES];
     size_t front;               /* bytes between a record and its head */
     struct cache_sum *sums[CACHE_CLASSES];      /* of a file: by hold */
 };
@@ -289,7 +289,7 @@ void cache_unlock_key(struct cache *c, const struct cache_locked *l);
 /* No lock. */
 struct cache_kept *cache_hold_at(const struct cache *c, struct cache_hold hold);
 bool cache_hold_good(const struct cache *c, struct cache_hold hold);
-struct cache_use *cache_hold_use(const struct cache *c, struct cache_hold hold);
+struct cache_uses *cache_hold_use(const struct cache *c, struct cache_hold hold);
 
 /* One more use of this process. */
 void cache_hold_keep(struct cache *c, struct cache_hold hold);
@@ -359,9 +359,8 @@ void cache_index_replace(struct cache *c, unsigned shard, cache_address old, cac
 /* Objects, marks and fetches of a key. */
 void cache_index_purge(struct cache *c, unsigned shard, const struct cache_key *key, bool soft);
 
-/* Of an object, its head and body: as counted, and as it takes room. */
+/* Of an object, its head and body, as counted. */
 uint64_t cache_index_bytes(const struct cache_record *r);
-uint64_t cache_index_room(struct cache *c, unsigned shard, cache_address record);
 uint64_t cache_index_length(const struct cache_record *r);
 void cache_index_set_length(struct cache_record *r, uint64_t length);
 /* Gives its space back, and its body's. */
@@ -369,8 +368,7 @@ void cache_index_give(struct cache *c, unsigned shard, cache_address record);
 
 /* --- cache_room.c: under the shard's lock --- */
 
-/* As space_take and space_grow, having made room. CACHE_OK; CACHE_BUSY: it was made, but not yet enough; CACHE_FULL. */
-int cache_room_take(struct cache *c, unsigned shard, size_t first, size_t n, cache_address *chain);
+/* As space_grow, having made room. CACHE_OK; CACHE_BUSY: it was made, but not yet enough; CACHE_FULL. */
 int cache_room_grow(struct cache *c, unsigned shard, cache_address last, size_t least, size_t n, cache_address *extent);
 /* A record with that head, and room for so much body behind it: its own, as long as nobody says else. */
 int cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int n, size_t body,

@@ -3,8 +3,8 @@
  * other, until what is wanted fits. Nobody who reads is disturbed: what is held is spared. A small part is kept free at
  * all times: where nothing is, what is new would be made of all the smallest pieces that there are.
  *
- * Invariants, under the lock: at most STEPS objects and some go at once; who needs more comes again, and finds that much
- * done.
+ * Invariants, under the lock: at most STEPS objects and some go at once; who needs more comes again, and finds that
+ * much done.
  */
 #include <string.h>
 
@@ -110,8 +110,8 @@ keep_free(struct cache *c, unsigned shard, size_t n)
     }
 }
 
-int
-cache_room_take(struct cache *c, unsigned shard, size_t first, size_t n, cache_address *chain)
+static int
+take(struct cache *c, unsigned shard, size_t first, size_t n, cache_address *chain)
 {
     struct space_view v = cache_view(c, shard);
     unsigned i;
@@ -162,7 +162,7 @@ cache_room_record(struct cache *c, unsigned shard, const struct iovec *head, int
                   cache_address *record)
 {
     size_t first = cache_room_head(c, head, n);
-    int answer = cache_room_take(c, shard, first, first + body, record), i;
+    int answer = take(c, shard, first, first + body, record), i;
     struct cache_record *r;
     unsigned char *p;
 
