@@ -51,7 +51,7 @@ def test_every_detail_stands_in_the_manual():
     words = {"passed", "only-if-cached", "purge"}
     text = "\n".join(read(path) for path in glob.glob(f"{ROOT}/modules/cache*.c"))
     for line in text.splitlines():
-        if re.search(r"pass\(a, |refuse\(p, |status\.detail =", line):
+        if re.search(r"(?:pass|enter_again)\(a, |refuse\(p, |status\.detail =", line):
             words.update(re.findall(r'"([a-z-]+)"', line))
     body = text[text.index("\nwhat_bypasses("):]
     words.update(re.findall(r'\? "([a-z-]+)"', body[:body.index("\n}")]))
