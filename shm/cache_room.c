@@ -11,7 +11,8 @@
 #include "shm/cache_parts.h"
 
 enum {
-    FREE_PART = 64,             /* is kept free, of a shard's space */
+    FREE_PART = 128,            /* is kept free, of a shard's space: so objects aren't made of what is left between */
+    FREE_PART_LARGE = 512,      /* others, which for large ones is not that little */
     FREE_STEPS = 64,
     STEPS = 512,
     SPARES = 64,
@@ -99,8 +100,9 @@ keep_free(struct cache *c, unsigned shard, size_t n)
 
     for (i = 0; i < FREE_STEPS; i++) {
         uint64_t total = space_total(&v);
+        uint64_t kept = total / (cache_class_of(c, shard) == CACHE_LARGE_CLASS ? FREE_PART_LARGE : FREE_PART);
 
-        if (space_taken(&v) + n + total / FREE_PART <= total)
+        if (space_taken(&v) + n + kept <= total)
             return;
         if (space_claim(&v) || sweep(c, shard, SWEEP))
             continue;
