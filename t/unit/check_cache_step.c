@@ -377,7 +377,7 @@ kill_at(void (*work)(struct cache *c), unsigned n)
 static void
 kill_everywhere(void (*work)(struct cache *c))
 {
-    unsigned n, i, all = points(8);
+    unsigned n, i, all = points(4);
 
     begin((struct cache_shape){8 * MIB, 400 * KIB});
     ck_assert_int_eq(stored_put(filler, KEY + 1, 0, 3, 300 * KIB, true), CACHE_OK);
