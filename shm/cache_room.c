@@ -17,6 +17,7 @@ enum {
     STEPS = 512,
     SPARES = 64,
     SWEEP = 8,
+    SWEEP_MORE = 256,
     SWEEP_MOST = 4096,
 };
 
@@ -105,6 +106,9 @@ keep_free(struct cache *c, unsigned shard, size_t n)
         if (space_taken(&v) + n + kept <= total)
             return;
         if (space_claim(&v) || sweep(c, shard, SWEEP))
+            continue;
+        cache_hold_end_fetches(c, shard);
+        if (sweep(c, shard, SWEEP_MORE))
             continue;
         want(c, shard, n);
         if (n > total || !evict(c, shard))
