@@ -225,7 +225,7 @@ doubt_status(int status)
 static const struct key keys[] = {
     {.name = "key", .type = KEY_TEMPLATE, .offset = offsetof(struct cache_policy, key),
      .def = "$scheme://$host$path$query", .early = true, .varies = true, .refuse = refuse_key,
-     .help = "what a response is kept under; port, site, route and upstream are always part of it"},
+     .help = "what a response is kept under; scheme, port, site, route and upstream are always in it"},
     {.name = "ttl", .type = KEY_STATUSES, .offset = offsetof(struct cache_policy, defaults.ttl), .def = "",
      .doubt = doubt_status, .help = "by status: how long a response is fresh where the origin says nothing of it"},
     {.name = "stale_if_error", .type = KEY_DURATION, .offset = offsetof(struct cache_policy, defaults.stale_if_error),

@@ -1,6 +1,7 @@
 #include <check.h>
 
 #include "modules/cache_conditional.h"
+#include "t/unit/arena.h"
 #include "t/unit/section.h"
 #include "t/unit/unit.h"
 
@@ -12,20 +13,6 @@
 #define DAY_ASCTIME "Sun Nov  6 08:49:37 1994"
 #define LATER "Sun, 06 Nov 1994 08:49:38 GMT"
 #define MUCH_LATER "Mon, 07 Nov 1994 08:49:37 GMT"
-
-static struct arena *arena;
-
-static void
-setup(void)
-{
-    arena = arena_new();
-}
-
-static void
-teardown(void)
-{
-    arena_free(arena);
-}
 
 static struct validators
 known(const char *etag, const char *modified, const char *date)

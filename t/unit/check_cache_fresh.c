@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "modules/cache_fresh.h"
+#include "t/unit/arena.h"
 #include "t/unit/unit.h"
 #include "worker/base/clock.h"
 
@@ -13,20 +14,6 @@
 /* 1,000 seconds before: a tenth is 100 */
 #define MODIFIED "Last-Modified: Sat, 21 Nov 2026 11:43:20 GMT\n"
 #define EVER "2147483648"
-
-static struct arena *arena;
-
-static void
-setup(void)
-{
-    arena = arena_new();
-}
-
-static void
-teardown(void)
-{
-    arena_free(arena);
-}
 
 /* Lines of "name: value". */
 static void

@@ -3,24 +3,11 @@
 #include <stdint.h>
 
 #include "modules/cache_range.h"
+#include "t/unit/arena.h"
 #include "t/unit/section.h"
 #include "t/unit/unit.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-
-static struct arena *arena;
-
-static void
-setup(void)
-{
-    arena = arena_new();
-}
-
-static void
-teardown(void)
-{
-    arena_free(arena);
-}
 
 /* "206 0-4 10-14", "416", "0". */
 static struct str

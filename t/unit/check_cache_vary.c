@@ -3,24 +3,11 @@
 
 #include "modules/cache_vary.h"
 #include "modules/sha.h"
+#include "t/unit/arena.h"
 #include "t/unit/section.h"
 #include "t/unit/unit.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-
-static struct arena *arena;
-
-static void
-setup(void)
-{
-    arena = arena_new();
-}
-
-static void
-teardown(void)
-{
-    arena_free(arena);
-}
 
 START_TEST(names_are_one_text)
 {

@@ -3,24 +3,11 @@
 
 #include "modules/no_vary_search.h"
 #include "modules/structured.h"
+#include "t/unit/arena.h"
 #include "t/unit/section.h"
 #include "t/unit/unit.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-
-static struct arena *arena;
-
-static void
-setup(void)
-{
-    arena = arena_new();
-}
-
-static void
-teardown(void)
-{
-    arena_free(arena);
-}
 
 static struct str
 rule_of(const char *value)
