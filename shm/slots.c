@@ -33,6 +33,8 @@ const uint64_t slots_bucket_us[SLOTS_BUCKETS] = {
 
 const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "reset", "connect", "limit", "internal"};
 
+const char *const slots_tls_name[SLOTS_TLS_RESULTS] = {"full", "resumed", "failed"};
+
 const char *const slots_cache_name[SLOTS_CACHE_RESULTS] = {
     "hit", "stale", "revalidated", "collapsed", "miss", "vary_miss", "expired", "request", "method", "bypass", "passed",
     "unavailable", "purge",
@@ -42,7 +44,7 @@ const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "
 
 static const struct segment_kind frame = {
     .name = "weirslot",
-    .version = 2,
+    .version = 3,
     .layout = SEGMENT_LAYOUT(sizeof(struct slots_counters), sizeof(struct slots_row), sizeof(struct slots_entry)),
     .owner = sizeof(struct slots),
     .head = sizeof(struct slots_head),

@@ -37,6 +37,10 @@ extern const char *const slots_error_name[SLOTS_ERRORS];
 #define SLOTS_CACHE_RESULTS 13
 extern const char *const slots_cache_name[SLOTS_CACHE_RESULTS];
 
+/* How a TLS handshake came out. */
+enum slots_tls { SLOTS_TLS_FULL, SLOTS_TLS_RESUMED, SLOTS_TLS_FAILED, SLOTS_TLS_RESULTS };
+extern const char *const slots_tls_name[SLOTS_TLS_RESULTS];
+
 /* One series. Only counters that go up, but for `open`. */
 struct slots_counters {
     uint64_t requests[6];       /* by status class: [2] is 2xx; [0] those that got no answer */
@@ -58,6 +62,10 @@ struct slots_counters {
     uint64_t retries_refused;   /* of an upstream: that the budget did not allow */
     uint64_t ejections;         /* of an upstream or a server */
     uint64_t cache[SLOTS_CACHE_RESULTS]; /* requests of caching routes */
+    uint64_t tls[SLOTS_TLS_RESULTS];    /* handshakes: of a listener with clients, of a server with it */
+    uint64_t h2_connections;    /* of connections: those that speak HTTP/2 */
+    uint64_t h2_resets;         /* of a listener: streams that clients reset */
+    uint64_t h2_abuses;         /* of a listener: connections that were ended for what they did over HTTP/2 */
 };
 
 enum slots_state { SLOTS_FREE, SLOTS_STARTING, SLOTS_ACCEPTING, SLOTS_DRAINING, SLOTS_DEAD };

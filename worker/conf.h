@@ -17,6 +17,9 @@
 #include "worker/regex.h"
 #include "worker/template.h"
 
+struct tls_client;
+struct tls_server;
+
 struct limits {
     int64_t connections;
     int64_t connections_per_ip; /* over all workers; 0: any */
@@ -73,11 +76,37 @@ struct log_target {
     struct str path;
 };
 
+enum { CLIENT_VERIFY_NONE, CLIENT_VERIFY_OPTIONAL, CLIENT_VERIFY_REQUIRE };
+enum { TLS_1_2, TLS_1_3 };
+enum { ALPN_H2 = 1, ALPN_HTTP_1_1 = 2 };
+
+struct certificate {
+    struct str cert, key;       /* paths */
+    struct str ocsp;            /* a path to a response to staple; empty: asked for where the certificate says whom */
+    int line;
+};
+
+/* `tls` of a listener. */
+struct listener_tls {
+    bool on;                    /* it is there */
+    struct certificate *certificates;
+    size_t certificate_count;
+    int min_version;            /* TLS_1_2, TLS_1_3 */
+    struct str ciphers;
+    struct str_list alpn;       /* as written; alpn_offers is what it says */
+    unsigned alpn_offers;       /* ALPN_H2 | ALPN_HTTP_1_1 */
+    struct str client_ca;
+    int client_verify;          /* CLIENT_VERIFY_... */
+    struct tls_server *server;  /* what OpenSSL makes of it: worker/tls/server.h */
+};
+
 struct listener {
     struct addr address;
     struct str text;            /* as it was written */
     struct str name;            /* empty: none */
     bool proxy_protocol;
+    bool h2c;                   /* HTTP/2 in the clear, by prior knowledge, beside HTTP/1 */
+    struct listener_tls tls;
     int line;
     unsigned index;
     unsigned series;            /* its counters, see shm/slots.h; set by the master */
@@ -143,6 +172,18 @@ struct waiting {                /* `queue` */
     int64_t timeout;
 };
 
+/* `tls` of an upstream. */
+struct upstream_tls {
+    bool on;                    /* it is there */
+    bool verify;
+    struct str ca;              /* paths; ca empty: the system's store */
+    struct str server_name;     /* empty: the server's name, or address, as written */
+    struct str cert, key;
+    struct tls_client *client;  /* what OpenSSL makes of it: worker/tls/client.h */
+};
+
+enum { UPSTREAM_HTTP1, UPSTREAM_H2, UPSTREAM_H2C };
+
 struct upstream {
     struct str name;
     struct server *servers;
@@ -156,6 +197,8 @@ struct upstream {
     struct retries retry;
     int64_t keepalive;
     int64_t keepalive_timeout;
+    struct upstream_tls tls;
+    int protocol;               /* UPSTREAM_... */
     unsigned index;
     unsigned first_server;      /* number of the first of its servers among all servers of the file */
     unsigned series;

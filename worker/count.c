@@ -70,6 +70,41 @@ count_client_error(const struct listener *l, enum slots_error kind)
 }
 
 void
+count_tls(const struct listener *l, enum slots_tls result)
+{
+    slots_add(&worker.row->total.tls[result], 1);
+    slots_add(&worker_counters(l->series)->tls[result], 1);
+}
+
+void
+count_server_tls(const struct server *s, enum slots_tls result)
+{
+    slots_add(&worker_counters(s->upstream->series)->tls[result], 1);
+    slots_add(&worker_counters(s->series)->tls[result], 1);
+}
+
+void
+count_h2_connection(const struct listener *l)
+{
+    slots_add(&worker.row->total.h2_connections, 1);
+    slots_add(&worker_counters(l->series)->h2_connections, 1);
+}
+
+void
+count_h2_reset(const struct listener *l)
+{
+    slots_add(&worker.row->total.h2_resets, 1);
+    slots_add(&worker_counters(l->series)->h2_resets, 1);
+}
+
+void
+count_h2_abuse(const struct listener *l)
+{
+    slots_add(&worker.row->total.h2_abuses, 1);
+    slots_add(&worker_counters(l->series)->h2_abuses, 1);
+}
+
+void
 count_denied(const struct request *r)
 {
     slots_add(&worker.row->total.denied, 1);

@@ -23,6 +23,14 @@ void count_request(const struct request *r);
 /* Something a client did wrong, or that went wrong with it. */
 void count_client_error(const struct listener *l, enum slots_error kind);
 
+/* A TLS handshake with a client, or with a server, is over. */
+void count_tls(const struct listener *l, enum slots_tls result);
+void count_server_tls(const struct server *s, enum slots_tls result);
+/* HTTP/2: a connection speaks it; a client reset a stream; a connection is ended for abuse. */
+void count_h2_connection(const struct listener *l);
+void count_h2_reset(const struct listener *l);
+void count_h2_abuse(const struct listener *l);
+
 /* Refused by allow or deny, or by a rate_limit. */
 void count_denied(const struct request *r);
 void count_rate_limited(const struct request *r);

@@ -183,7 +183,7 @@ forwarded_trust(struct request *r)
 
     r->peer_trusted = r->peer.family == 0 ? proxies->unix_peers : cidr_list_has(proxies, &r->peer);
     r->client = r->peer;
-    r->https = r->tls;
+    r->https = r->tls != NULL;
     if (r->peer_trusted) {
         struct str proto = last_value(r, FIELD_X_FORWARDED_PROTO);
 
@@ -224,7 +224,7 @@ appended(struct request *r, struct str before, struct str s)
 static struct str
 element(struct request *r, struct str peer, struct str host)
 {
-    struct str proto = r->tls ? STR("https") : STR("http");
+    struct str proto = r->tls != NULL ? STR("https") : STR("http");
     bool v6 = r->peer.family == AF_INET6;
     char *text = arena_alloc(r->arena, peer.n + host.n + 40), *at = text;
 

@@ -24,6 +24,7 @@ struct front;
 struct match_index;
 struct note;
 struct source;
+struct tls_facts;
 struct trace;
 struct worker;
 
@@ -66,7 +67,7 @@ struct request {
     struct addr local;          /* where it came in */
     bool peer_trusted;
     bool https;                 /* $scheme, X-Forwarded-Proto of a trusted peer applied */
-    bool tls;                   /* the front's own connection */
+    const struct tls_facts *tls;    /* of the front's own connection (worker/tls/facts.h); NULL: in the clear */
 
     /* what it asks for */
     struct str protocol;        /* "HTTP/1.1" */

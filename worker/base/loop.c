@@ -120,7 +120,7 @@ note(const struct epoll_event *ev)
     struct io *io = ev->data.ptr;
 
     if (ev->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        io->readable = true;
+        io->readable = io->fresh = true;
     if (ev->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         io->writable = true;
     if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))

@@ -15,6 +15,7 @@
 struct io {
     int fd;
     bool readable;
+    bool fresh;                 /* readable was set anew: for who keeps bytes between the socket and its reader (TLS) */
     bool writable;
     bool hangup;                /* the peer closed, or half-closed, or an error stands: reading tells which */
     bool broken;                /* nothing goes through any more, either way: a reset, most likely */

@@ -12,7 +12,9 @@
 #include "shm/slots.h"
 #include "worker/base/log.h"
 #include "worker/conf.h"
+#include "worker/tls/client.h"
 
+struct h2_origin;
 struct origin;
 struct request;
 
@@ -30,6 +32,8 @@ struct endpoint {
     struct log_pace trouble[SLOTS_ERRORS];      /* when each kind of it is told again */
     struct log_pace spared;     /* and that it fails but is not ejected */
     struct origin *newest, *oldest;     /* idle connections (h1/origin_conn.c) */
+    struct h2_origin *h2;       /* connections that speak HTTP/2, the newest first (worker/h2/origin_conn.c) */
+    struct tls_memory tls;      /* the last TLS session with it */
     int64_t idle;
 };
 

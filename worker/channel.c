@@ -1,0 +1,75 @@
+/*
+ * Channels. It alone reads from and writes to the sockets of clients and servers, splices apart.
+ */
+#include "worker/channel.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/tls/session.h"
+
+static ssize_t
+read_socket(struct channel *ch, char *to, size_t n)
+{
+    ssize_t got;
+
+    do
+        got = recv(ch->io.fd, to, n, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        if (errno != EAGAIN)
+            return -2;
+        ch->io.readable = false;
+        return -1;
+    }
+    /* a short read emptied the socket: only a FIN could be behind it, and that was told */
+    if ((size_t)got < n && !ch->io.hangup)
+        ch->io.readable = false;
+    return got;
+}
+
+ssize_t
+channel_read(struct channel *ch, char *to, size_t n)
+{
+    if (!ch->io.readable)
+        return -1;
+    return ch->tls != NULL ? tls_read(ch, to, n) : read_socket(ch, to, n);
+}
+
+ssize_t
+channel_write(struct channel *ch, const struct iovec *iov, int n, bool more)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+    ssize_t sent;
+
+    if (ch->tls != NULL)
+        return tls_write(ch, iov, n);
+    do
+        sent = sendmsg(ch->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+int
+channel_flush(struct channel *ch)
+{
+    return ch->tls != NULL ? tls_flush(ch) : 1;
+}
+
+void
+channel_shutdown(struct channel *ch)
+{
+    if (ch->tls != NULL)
+        tls_shutdown(ch);
+    shutdown(ch->io.fd, SHUT_WR);
+}
+
+void
+channel_close(struct channel *ch)
+{
+    if (ch->tls != NULL)
+        tls_free(ch);
+    loop_remove(&ch->io);
+    close(ch->io.fd);
+}
