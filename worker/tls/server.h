@@ -16,6 +16,7 @@
 
 struct ssl_ctx_st;
 struct ssl_st;
+struct x509_st;
 struct staples;
 struct tickets;
 struct tls_facts;
@@ -47,8 +48,24 @@ struct tls_trouble {
 struct tls_server *tls_server_new(const struct listener_tls *conf, const struct tls_server_files *files, struct arena *a,
                                   void (*tell)(void *with, const struct tls_trouble *t), void *with);
 
-/* Worker, at its start: where ticket keys and staples are. */
+/*
+ * Worker, at its start: where ticket keys and staples are; either may be NULL. At a handshake whose client asks for a
+ * status, what staples_get has at the place of the certificate's digest is stapled, unless there is a file: whoever
+ * put it there has looked at it with worker/tls/response.h.
+ */
 void tls_server_share(const struct tickets *tickets, struct staples *staples);
+
+/* A certificate of a listener's, once for each that is written there; for who fetches what is stapled. */
+struct tls_certificate {
+    struct x509_st *leaf;
+    struct x509_st *issuer;     /* the next of its chain; NULL: the file has none, or it signed itself */
+    unsigned char digest[32];   /* SHA-256 of the certificate: by it staples_place knows it */
+    bool file;                  /* `ocsp` names a file: nothing is asked for */
+    int line;                   /* in the configuration */
+};
+
+size_t tls_server_count(const struct tls_server *s);
+const struct tls_certificate *tls_server_certificate(const struct tls_server *s, size_t i);
 
 /* Worker: a new session of the listener's; NULL: out of memory. */
 struct ssl_st *tls_server_open(const struct listener_tls *conf);
