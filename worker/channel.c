@@ -48,6 +48,8 @@ channel_write(struct channel *ch, const struct iovec *iov, int n, bool more)
     do
         sent = sendmsg(ch->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
     while (sent < 0 && errno == EINTR);
+    if (sent > 0)
+        ch->sent += (uint64_t)sent;
     return sent;
 }
 

@@ -20,14 +20,16 @@ struct tls;
 struct channel {
     struct io io;
     struct tls *tls;            /* NULL: in the clear */
+    uint64_t sent;              /* bytes that went to the socket, TLS's own among them: what a slow peer is measured by */
 };
 
 /* One read: bytes; 0 at the end (over TLS only after a close_notify, else it is an error); -1 nothing now; -2 an error. */
 ssize_t channel_read(struct channel *ch, char *to, size_t n);
 
 /*
- * One write, as writev(2): bytes taken, short where the channel is full; -1 with errno, EAGAIN where it is full. What
- * was taken may be copied: the caller's bytes are free. `more`: more follows at once.
+ * One write, as writev(2): bytes taken, short where the channel is full or that was enough for one round (io.writable
+ * tells: call again where it is set); -1 with errno, EAGAIN where it is full. What was taken is copied: the caller's
+ * bytes are free. `more`: more follows at once.
  */
 ssize_t channel_write(struct channel *ch, const struct iovec *iov, int n, bool more);
 

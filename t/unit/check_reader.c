@@ -13,7 +13,7 @@
 #define ENOUGH (1024 * 1024)
 
 static int ends[2];
-static struct io io;
+static struct channel ch;
 static struct h1_reader reader;
 static struct flow body;
 static char sent[2 * HIGH];
@@ -22,8 +22,8 @@ static void
 set_up(void)
 {
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-    io = (struct io){.fd = ends[0]};
-    reader = (struct h1_reader){.io = &io};
+    ch = (struct channel){.io.fd = ends[0]};
+    reader = (struct h1_reader){.ch = &ch};
     flow_init(&body, HIGH);
     for (size_t i = 0; i < sizeof sent; i++)
         sent[i] = (char)(i * 7 + i / 251);
@@ -45,7 +45,7 @@ arrives(size_t from, size_t n)
     size_t budget = ENOUGH;
 
     ck_assert_int_eq(write(ends[1], sent + from, n), (ssize_t)n);
-    io.readable = true;
+    ch.io.readable = true;
     return h1_read_body(&reader, &body, true, &budget);
 }
 
@@ -100,7 +100,7 @@ START_TEST(a_short_body_leaves_what_follows_it)
     reader.framing = H1_LENGTH;
     reader.left = 3000;
     ck_assert_int_eq(arrives(0, 1000), H1_READ_WAIT);
-    ck_assert(!io.readable);
+    ck_assert(!ch.io.readable);
     ck_assert_int_eq(arrives(1000, 2500), H1_READ_END);
     ck_assert(h1_reader_has(&reader));
     ck_assert_uint_eq(reader.in->fill - reader.at, 500);
@@ -128,7 +128,7 @@ START_TEST(an_end_in_the_middle_is_none)
     ck_assert_int_eq(arrives(0, 1000), H1_READ_WAIT);
     close(ends[1]);
     ends[1] = dup(ends[0]);
-    io.readable = io.hangup = true;
+    ch.io.readable = ch.io.hangup = true;
     ck_assert_int_eq(h1_read_body(&reader, &body, true, &budget), H1_READ_EOF);
 }
 END_TEST

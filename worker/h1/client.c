@@ -100,8 +100,7 @@ client_close(struct client *c)
     c->r = NULL;
     timer_stop(&c->timer);
     loop_unpost(&c->task);
-    loop_remove(&c->io);
-    close(c->io.fd);
+    channel_close(&c->ch);
     h1_write_clear(&c->out);
     h1_reader_drop(&c->in);
     count_closed(c->listener);
@@ -130,7 +129,7 @@ busy_wait(const struct client *c)
         return CLIENT_WAIT_TRAFFIC;
     if (c->blocked)
         return CLIENT_WAIT_ROOM;
-    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->io.readable && !r->expects_continue)
+    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->ch.io.readable && !r->expects_continue)
         return CLIENT_WAIT_CONTENT;
     return CLIENT_WAIT_NOTHING;
 }
@@ -290,11 +289,11 @@ fire(struct timer *t)
 static void
 linger(struct client *c)
 {
-    shutdown(c->io.fd, SHUT_WR);
+    shutdown(c->ch.io.fd, SHUT_WR);
     h1_reader_drop(&c->in);
     client_state(c, CLIENT_LINGER);
     client_timer(c);
-    if (c->io.readable)
+    if (c->ch.io.readable)
         loop_post(&c->task);
 }
 
@@ -334,7 +333,7 @@ reset_if_endless(struct client *c)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
     if (c->r != NULL && c->out.head && !c->out.done && c->out.framing == H1_UNTIL_CLOSE && !c->r->tunnel)
-        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        setsockopt(c->ch.io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
 void
@@ -355,7 +354,7 @@ client_next(struct client *c)
     bool whole = c->r->request.body.ended;
 
     forget_request(c);
-    if (!whole || (c->close && (h1_reader_has(&c->in) || c->io.readable))) {
+    if (!whole || (c->close && (h1_reader_has(&c->in) || c->ch.io.readable))) {
         linger(c);
         return;
     }
@@ -366,7 +365,7 @@ client_next(struct client *c)
     h1_reader_rest(&c->in);
     client_state(c, CLIENT_IDLE);
     client_timer(c);
-    if (h1_reader_has(&c->in) || c->io.readable)
+    if (h1_reader_has(&c->in) || c->ch.io.readable)
         loop_post(&c->task);
 }
 
@@ -383,7 +382,7 @@ client_evict(void)
     struct client *c = oldest_quiet;
 
     /* not one whose request is here already, or may be on its way */
-    for (int i = 0; c != NULL && (c->io.readable || h1_reader_has(&c->in)); i++)
+    for (int i = 0; c != NULL && (c->ch.io.readable || h1_reader_has(&c->in)); i++)
         c = i < EVICT_TRIES ? c->newer : NULL;
     if (c == NULL || clock_ms() - c->since < EVICT_IDLE_MS)
         return false;
@@ -404,7 +403,7 @@ hung_up(struct client *c)
     struct request *r = c->r;
 
     c->half_closed = true;
-    if (c->io.broken || (r->open_ended && r->started && !r->tunnel)) {
+    if (c->ch.io.broken || (r->open_ended && r->started && !r->tunnel)) {
         count_client_error(c->listener, SLOTS_ERROR_RESET);
         pipeline_client_lost(r);
     }
@@ -420,12 +419,12 @@ go_on(struct client *c)
         client_input(c);
         break;
     case CLIENT_BUSY:
-        if (c->io.hangup && (c->io.broken || !c->half_closed))
+        if (c->ch.io.hangup && (c->ch.io.broken || !c->half_closed))
             hung_up(c);
-        if (c->state == CLIENT_BUSY && c->io.writable && c->blocked)
+        if (c->state == CLIENT_BUSY && c->ch.io.writable && c->blocked)
             client_send(c);
         /* the last turn may have ended with content read but not decoded */
-        if (c->state == CLIENT_BUSY && !c->r->request.body.ended && (c->io.readable || h1_reader_has(&c->in)))
+        if (c->state == CLIENT_BUSY && !c->r->request.body.ended && (c->ch.io.readable || h1_reader_has(&c->in)))
             client_receive(c);
         client_timer(c);
         break;
@@ -440,7 +439,7 @@ go_on(struct client *c)
 static void
 ready(struct io *io)
 {
-    go_on((struct client *)((char *)io - offsetof(struct client, io)));
+    go_on((struct client *)((char *)io - offsetof(struct client, ch.io)));
 }
 
 static void
@@ -460,9 +459,9 @@ client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t por
         return;
     }
     c = xcalloc(1, sizeof *c);
-    c->io.fd = fd;
-    c->io.ready = ready;
-    if (!loop_add(&c->io)) {
+    c->ch.io.fd = fd;
+    c->ch.io.ready = ready;
+    if (!loop_add(&c->ch.io)) {
         log_warning("epoll: a connection is dropped: %m");
         peer_leave(key);
         close(fd);
@@ -470,7 +469,7 @@ client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t por
         return;
     }
     c->peer_key = key;
-    c->in.io = &c->io;
+    c->in.ch = &c->ch;
     c->timer.fire = fire;
     c->task.run = run;
     c->deferred.free = release;

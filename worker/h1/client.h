@@ -33,7 +33,7 @@ enum client_state {
 };
 
 struct client {
-    struct io io;
+    struct channel ch;
     struct timer timer;         /* for whatever is waited for: see client_timer */
     struct task task;           /* goes on with what stands in `in`, in the next turn */
     struct deferred deferred;

@@ -355,6 +355,6 @@ client_receive(struct client *c)
         return;
     if (budget == 0)
         loop_post(&c->task);
-    if (!r->request.body.ended && !r->request.body.stopped && !c->io.readable && !r->expects_continue)
+    if (!r->request.body.ended && !r->request.body.stopped && !c->ch.io.readable && !r->expects_continue)
         pace_wait(&c->up, clock_ms());
 }

@@ -301,10 +301,10 @@ origin_ready(struct origin *o)
 {
     struct request *r = o->r;
 
-    if (o->io.writable && (o->out.wire.bytes > 0 || r->request.body.bytes > 0))
+    if (o->ch.io.writable && (o->out.wire.bytes > 0 || r->request.body.bytes > 0))
         origin_write(o);
     /* the last turn may have ended with content read but not decoded */
-    if (o->r == r && (o->io.readable || h1_reader_has(&o->in)))
+    if (o->r == r && (o->ch.io.readable || h1_reader_has(&o->in)))
         origin_read(o);
     if (o->r == r)
         set_timer(o);

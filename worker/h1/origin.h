@@ -17,7 +17,7 @@ enum origin_state { ORIGIN_CONNECTING, ORIGIN_BUSY, ORIGIN_IDLE, ORIGIN_CLOSED }
 
 /* A connection to a server. */
 struct origin {
-    struct io io;
+    struct channel ch;
     struct timer timer;
     struct task task;           /* goes on reading after others had their turn */
     struct deferred deferred;

@@ -84,8 +84,7 @@ origin_close(struct origin *o)
     o->state = ORIGIN_CLOSED;
     timer_stop(&o->timer);
     loop_unpost(&o->task);
-    loop_remove(&o->io);
-    close(o->io.fd);
+    channel_close(&o->ch);
     h1_write_clear(&o->out);
     flow_clear(&o->held);
     h1_reader_drop(&o->in);
@@ -96,7 +95,7 @@ origin_close(struct origin *o)
 static void
 ready(struct io *io)
 {
-    struct origin *o = (struct origin *)((char *)io - offsetof(struct origin, io));
+    struct origin *o = (struct origin *)((char *)io - offsetof(struct origin, ch.io));
     int error = 0;
     socklen_t n = sizeof error;
 
@@ -169,15 +168,15 @@ connect_to(struct endpoint *e)
     o = xcalloc(1, sizeof *o);
     o->endpoint = e;
     o->state = ORIGIN_CONNECTING;
-    o->io.fd = fd;
-    o->io.ready = ready;
-    o->in.io = &o->io;
+    o->ch.io.fd = fd;
+    o->ch.io.ready = ready;
+    o->in.ch = &o->ch;
     o->timer.fire = fire;
     o->task.run = go_on;
     o->deferred.free = release;
     h1_write_init(&o->out);
     flow_init(&o->held, SIZE_MAX);
-    if (!loop_add(&o->io)) {
+    if (!loop_add(&o->ch.io)) {
         close(fd);
         free(o);
         return NULL;
@@ -193,7 +192,7 @@ origin_take(struct endpoint *e, bool fresh)
     struct origin *o;
 
     while (!fresh && (o = e->newest) != NULL) {
-        if (o->io.readable) {
+        if (o->ch.io.readable) {
             origin_close(o);
             continue;
         }
@@ -216,11 +215,11 @@ is_silent(struct origin *o)
 {
     char c;
 
-    if (!o->io.readable)
+    if (!o->ch.io.readable)
         return true;
-    if (o->io.hangup || recv(o->io.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+    if (o->ch.io.hangup || recv(o->ch.io.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
         return false;
-    o->io.readable = false;
+    o->ch.io.readable = false;
     return true;
 }
 

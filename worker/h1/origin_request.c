@@ -14,7 +14,7 @@ static void
 half_close(struct origin *o)
 {
     if (o->r->tunnel && o->r->request.body.ended && o->out.done && o->out.wire.bytes == 0)
-        shutdown(o->io.fd, SHUT_WR);
+        channel_shutdown(&o->ch);
 }
 
 void
@@ -31,17 +31,17 @@ origin_write(struct origin *o)
 
         if (body && !h1_write_body(&o->out, r, &r->request))
             log_bug(__FILE__, __LINE__, "content longer or shorter than announced");
-        if (o->out.wire.bytes == 0 || !o->io.writable)
+        if (o->out.wire.bytes == 0 || !o->ch.io.writable)
             break;
-        result = h1_write_flush(&o->out, o->io.fd, &o->sent, false);
+        result = h1_write_flush(&o->out, &o->ch, &o->sent, false);
         r->moved_ms = clock_ms();
         if (result < 0) {
             o->write_dead = true;       /* what it had answered may still be read */
-            o->io.readable = true;
+            o->ch.io.readable = true;
             break;
         }
         if (result == 0)
-            o->io.writable = false;
+            o->ch.io.writable = false;
         pipeline_consumed(r);
         if (o->r != r)
             break;

@@ -260,6 +260,6 @@ origin_read(struct origin *o)
             loop_post(&o->task);
             break;
         }
-    } while (o->read_again || (o->io.readable && !r->response.body.stopped));
+    } while (o->read_again || (o->ch.io.readable && !r->response.body.stopped));
     o->reading = false;
 }

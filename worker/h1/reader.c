@@ -1,5 +1,5 @@
 /*
- * Reading HTTP/1. It alone calls recv(2) on HTTP/1 sockets, and decides whether bytes are read into
+ * Reading HTTP/1. It alone decides whether bytes are read into
  * the common buffer, into a flow, or spliced.
  *
  * A buffer that slices of a head point into is never written over: what is new is appended, or goes
@@ -8,7 +8,6 @@
 #include "worker/h1/reader.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "worker/base/pipe.h"
 
@@ -18,23 +17,10 @@
 ssize_t
 h1_receive(struct h1_reader *rd, char *to, size_t n)
 {
-    ssize_t got;
+    ssize_t got = channel_read(rd->ch, to, n);
 
-    if (!rd->io->readable)
-        return -1;
-    do
-        got = recv(rd->io->fd, to, n, MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        if (errno != EAGAIN)
-            return -2;
-        rd->io->readable = false;
-        return -1;
-    }
-    /* a short read emptied the socket: only a FIN could be behind it, and that was told */
-    if ((size_t)got < n && !rd->io->hangup)
-        rd->io->readable = false;
-    rd->received += (uint64_t)got;
+    if (got > 0)
+        rd->received += (uint64_t)got;
     return got;
 }
 
@@ -138,15 +124,15 @@ splice_some(struct h1_reader *rd, struct flow *body, size_t most)
 {
     ssize_t n;
 
-    if (!rd->io->readable)
+    if (!rd->ch->io.readable)
         return -1;
-    n = flow_splice_in(body, rd->io->fd, most);
+    n = flow_splice_in(body, rd->ch->io.fd, most);
     if (n > 0)
         rd->received += (uint64_t)n;
     if (n >= 0)
         return n;
     if (errno == EAGAIN)
-        rd->io->readable = false;
+        rd->ch->io.readable = false;
     return errno == EAGAIN || errno == ENOBUFS ? -1 : -2;
 }
 

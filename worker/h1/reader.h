@@ -12,12 +12,12 @@
 
 #include "worker/base/buffer.h"
 #include "worker/base/flow.h"
-#include "worker/base/loop.h"
+#include "worker/channel.h"
 #include "worker/h1/chunked.h"
 #include "worker/h1/parse.h"
 
 struct h1_reader {
-    struct io *io;
+    struct channel *ch;
     struct buffer *in;          /* what was read and not taken yet stands in [at, in->fill) */
     size_t at;
     enum h1_framing framing;    /* of the content that is being read */
@@ -41,7 +41,7 @@ h1_reader_has(const struct h1_reader *rd)
     return rd->in != NULL && rd->at < rd->in->fill;
 }
 
-/* One recv: bytes; 0 at the end; -1 nothing now; -2 an error. */
+/* One channel_read: bytes; 0 at the end; -1 nothing now; -2 an error. */
 ssize_t h1_receive(struct h1_reader *rd, char *to, size_t n);
 
 /*

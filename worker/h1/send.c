@@ -37,7 +37,7 @@ splice_out(struct client *c)
     struct flow *body = &r->response.body;
 
     while (pipe_has(body)) {
-        ssize_t n = flow_splice_out(body, c->io.fd);
+        ssize_t n = flow_splice_out(body, c->ch.io.fd);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -63,7 +63,7 @@ write_some(struct client *c)
         r->response.body.broken = true;
         return -1;
     }
-    result = h1_write_flush(&c->out, c->io.fd, &r->bytes_sent, pipe_has(&r->response.body));
+    result = h1_write_flush(&c->out, &c->ch, &r->bytes_sent, pipe_has(&r->response.body));
     if (result == 1 && c->out.head && flow_in_pieces(&r->response.body) == 0)
         result = splice_out(c);
     return result;
@@ -88,7 +88,7 @@ keep_pace(struct client *c, uint64_t bytes)
 static void
 truncate_response(struct client *c, bool reachable)
 {
-    c->gently = reachable && !c->io.broken && c->out.framing != H1_UNTIL_CLOSE;
+    c->gently = reachable && !c->ch.io.broken && c->out.framing != H1_UNTIL_CLOSE;
     pipeline_client_lost(c->r);
 }
 
@@ -114,7 +114,7 @@ after_write(struct client *c, int result)
 {
     struct request *r = c->r;
 
-    if (result >= 0 && r->open_ended && r->started && c->io.hangup && !r->tunnel)
+    if (result >= 0 && r->open_ended && r->started && c->ch.io.hangup && !r->tunnel)
         result = -1;            /* a stream without an end is not kept for a client that left */
     if (result < 0) {
         if (!r->response.body.broken)
@@ -149,9 +149,9 @@ client_send(struct client *c)
     do {
         uint64_t before = r->bytes_sent;
 
-        result = c->io.writable ? write_some(c) : 0;
+        result = c->ch.io.writable ? write_some(c) : 0;
         if (result == 0)
-            c->io.writable = false;
+            c->ch.io.writable = false;
         if (r->bytes_sent != before) {
             if (!keep_pace(c, r->bytes_sent - before))
                 result = -1;

@@ -5,7 +5,6 @@
 #include "worker/h1/write.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
@@ -347,30 +346,26 @@ h1_write_body(struct h1_writer *w, struct request *r, struct message *m)
 }
 
 int
-h1_write_flush(struct h1_writer *w, int fd, uint64_t *sent, bool more)
+h1_write_flush(struct h1_writer *w, struct channel *ch, uint64_t *sent, bool more)
 {
     while (w->wire.bytes > 0) {
         struct iovec iov[IOVECS];
-        struct msghdr msg = {.msg_iov = iov};
         size_t all = 0;
+        int count = flow_iov(&w->wire, iov, IOVECS, SIZE_MAX);
         ssize_t n;
 
-        msg.msg_iovlen = (size_t)flow_iov(&w->wire, iov, IOVECS, SIZE_MAX);
-        for (size_t i = 0; i < msg.msg_iovlen; i++)
+        for (int i = 0; i < count; i++)
             all += iov[i].iov_len;
-        n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
-        if (n < 0) {
-            if (errno == EINTR)
-                continue;
+        n = channel_write(ch, iov, count, more);
+        if (n < 0)
             return errno == EAGAIN ? 0 : -1;
-        }
         *sent += (uint64_t)n;
         flow_eat(&w->wire, (size_t)n);
-        if ((size_t)n < all)
+        if ((size_t)n < all && (ch->tls == NULL || !ch->io.writable))
             return 0;           /* the socket is full: the kernel knows that we know */
     }
     /* nothing on the wire points into it: framing starts at its front again */
     if (w->scratch != NULL && w->scratch->holds == 1)
         w->scratch->fill = 0;
-    return 1;
+    return channel_flush(ch);
 }

@@ -6,6 +6,7 @@
 #ifndef WEIR_H1_WRITE_H
 #define WEIR_H1_WRITE_H
 
+#include "worker/channel.h"
 #include "worker/h1/parse.h"
 #include "worker/request.h"
 
@@ -41,9 +42,9 @@ void h1_write_interim(struct h1_writer *w, struct request *r, int status);
 bool h1_write_body(struct h1_writer *w, struct request *r, struct message *m);
 
 /*
- * Writes the wire to fd: 1 all of it, 0 the socket is full, -1 errno. *sent counts bytes. `more`: a
- * splice follows, the kernel may wait with the last packet.
+ * Writes the wire to the channel: 1 all of it is with the kernel, 0 the channel is full, -1 errno. *sent counts bytes.
+ * `more`: a splice follows, the kernel may wait with the last packet.
  */
-int h1_write_flush(struct h1_writer *w, int fd, uint64_t *sent, bool more);
+int h1_write_flush(struct h1_writer *w, struct channel *ch, uint64_t *sent, bool more);
 
 #endif

@@ -1,0 +1,399 @@
+/*
+ * TLS sessions on channels. It alone knows how OpenSSL is fed: it reads from the socket and writes into a flow of
+ * ciphertext through a BIO of our own, so that a response of many small records costs one system call.
+ *
+ * Invariants: OpenSSL is never told that it cannot write: what it writes is taken, and no more plaintext is taken while
+ * CIPHERTEXT_MOST stand unsent. io.readable is cleared only once OpenSSL has nothing more to give and the socket is
+ * empty.
+ */
+#include "worker/tls/session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "worker/base/arena.h"
+#include "worker/base/clock.h"
+#include "worker/base/flow.h"
+#include "worker/base/log.h"
+#include "worker/channel.h"
+
+#define CIPHERTEXT_MOST (64 * 1024)
+#define CIPHERTEXT_SLOW (4 * 1024)      /* to a peer that reads slowly: what is not encrypted yet costs nothing twice */
+#define RECORD_SMALL 1300       /* with what TLS, TCP and IP add: a segment of Ethernet's */
+#define RECORD_LARGE (16 * 1024)
+#define SMALL_BYTES (48 * 1024) /* so much goes in small ones: by then the congestion window is open */
+#define QUIET_MS 1000           /* without a write: small ones again */
+#define IOVECS 16
+
+struct tls {
+    SSL *ssl;
+    struct channel *ch;
+    struct flow out;            /* ciphertext for the socket */
+    char *early;                /* read before the session began; NULL: all of it was taken */
+    size_t early_at, early_n;
+    uint64_t burst;             /* plaintext written since the connection was quiet */
+    int64_t wrote_ms;
+    bool dry;                   /* the socket was empty when it was last looked at */
+    bool ended;                 /* the peer's FIN was seen */
+    bool lost;                  /* the socket takes or gives no more */
+    bool failed;                /* OpenSSL has given up: nothing more may be asked of it */
+    bool full;                  /* the socket was, at the last write */
+    bool server;
+    bool done;                  /* the handshake is over */
+};
+
+static BIO_METHOD *method;
+
+/* --- what OpenSSL sees as its transport --- */
+
+static int
+take_early(struct tls *t, char *to, int n)
+{
+    size_t most = t->early_n - t->early_at;
+
+    if ((size_t)n < most)
+        most = (size_t)n;
+    memcpy(to, t->early + t->early_at, most);
+    t->early_at += most;
+    if (t->early_at == t->early_n) {
+        free(t->early);
+        t->early = NULL;
+    }
+    return (int)most;
+}
+
+static int
+transport_read(BIO *b, char *to, int n)
+{
+    struct tls *t = BIO_get_data(b);
+    struct io *io = &t->ch->io;
+    ssize_t got;
+
+    BIO_clear_retry_flags(b);
+    if (n <= 0)
+        return 0;
+    if (t->early != NULL)
+        return take_early(t, to, n);
+    if (t->dry && !io->fresh) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    io->fresh = false;
+    do
+        got = recv(io->fd, to, (size_t)n, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 && errno == EAGAIN) {
+        t->dry = true;
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    t->dry = got > 0 && got < n && !io->hangup;
+    t->ended = t->ended || got == 0;
+    t->lost = t->lost || got < 0;
+    return (int)got;
+}
+
+static int
+transport_write(BIO *b, const char *from, int n)
+{
+    struct tls *t = BIO_get_data(b);
+
+    BIO_clear_retry_flags(b);
+    flow_copy(&t->out, (struct str){from, (size_t)n});
+    return n;
+}
+
+static long
+transport_control(BIO *b, int command, long number, void *p)
+{
+    const struct tls *t = BIO_get_data(b);
+
+    (void)number;
+    (void)p;
+    if (command == BIO_CTRL_EOF)
+        return t->ended;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static void
+make_method(void)
+{
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "channel");
+    check(method != NULL);
+    BIO_meth_set_read(method, transport_read);
+    BIO_meth_set_write(method, transport_write);
+    BIO_meth_set_ctrl(method, transport_control);
+}
+
+/* --- the beginning and the end --- */
+
+void
+tls_begin(struct channel *ch, struct ssl_st *ssl, bool server, struct str early)
+{
+    struct tls *t = xcalloc(1, sizeof *t);
+    BIO *bio;
+
+    if (method == NULL)
+        make_method();
+    bio = BIO_new(method);
+    check(bio != NULL);
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    flow_init(&t->out, SIZE_MAX);
+    t->ssl = ssl;
+    t->ch = ch;
+    t->server = server;
+    if (early.n > 0) {
+        t->early = xcalloc(1, early.n);
+        memcpy(t->early, early.p, early.n);
+        t->early_n = early.n;
+        ch->io.readable = true;
+    }
+    SSL_set_bio(ssl, bio, bio);
+    SSL_set_read_ahead(ssl, 1);
+    SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
+    if (server)
+        SSL_set_accept_state(ssl);
+    else
+        SSL_set_connect_state(ssl);
+    ch->tls = t;
+}
+
+void
+tls_free(struct channel *ch)
+{
+    struct tls *t = ch->tls;
+
+    ch->tls = NULL;
+    SSL_free(t->ssl);
+    flow_clear(&t->out);
+    free(t->early);
+    free(t);
+}
+
+struct ssl_st *
+tls_ssl(const struct channel *ch)
+{
+    return ch->tls->ssl;
+}
+
+bool
+tls_resumed(const struct channel *ch)
+{
+    return SSL_session_reused(ch->tls->ssl) == 1;
+}
+
+bool
+tls_is_h2(const struct channel *ch)
+{
+    const unsigned char *name;
+    unsigned n;
+
+    SSL_get0_alpn_selected(ch->tls->ssl, &name, &n);
+    return n == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+/* --- ciphertext --- */
+
+int
+tls_flush(struct channel *ch)
+{
+    struct tls *t = ch->tls;
+
+    while (t->out.bytes > 0 && !t->lost) {
+        struct iovec iov[IOVECS];
+        struct msghdr msg = {.msg_iov = iov};
+        ssize_t n;
+
+        msg.msg_iovlen = (size_t)flow_iov(&t->out, iov, IOVECS, SIZE_MAX);
+        n = sendmsg(ch->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            flow_eat(&t->out, (size_t)n);
+            ch->sent += (uint64_t)n;
+        } else if (errno == EAGAIN) {
+            ch->io.writable = false;
+            return 0;
+        } else if (errno != EINTR) {
+            t->lost = true;
+        }
+    }
+    return t->lost ? -1 : 1;
+}
+
+/* --- the handshake --- */
+
+enum tls_step
+tls_handshake(struct channel *ch)
+{
+    struct tls *t = ch->tls;
+    int result, error;
+
+    ERR_clear_error();
+    result = SSL_do_handshake(t->ssl);
+    error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, result);
+    if (tls_flush(ch) < 0)
+        return TLS_STEP_FAILED;
+    if (error == SSL_ERROR_NONE) {
+        t->done = true;
+        ch->io.readable = true;         /* what came behind it may stand here already */
+        return TLS_STEP_DONE;
+    }
+    if (error != SSL_ERROR_WANT_READ)
+        return TLS_STEP_FAILED;
+    ch->io.readable = false;
+    return TLS_STEP_WAIT;
+}
+
+/* --- plaintext --- */
+
+/*
+ * OpenSSL may have had something to say while it read: an alert, the answer to a key update. A peer that asks for such
+ * answers and doesn't read them is lost once they are too much.
+ */
+static ssize_t
+answer(struct channel *ch, ssize_t result)
+{
+    struct tls *t = ch->tls;
+
+    if (t->out.bytes > 0 && (tls_flush(ch) < 0 || t->out.bytes > 2 * CIPHERTEXT_MOST))
+        return result > 0 ? result : -2;
+    return result;
+}
+
+ssize_t
+tls_read(struct channel *ch, char *to, size_t n)
+{
+    struct tls *t = ch->tls;
+    int result;
+
+    ERR_clear_error();
+    result = SSL_read(t->ssl, to, n < INT_MAX ? (int)n : INT_MAX);
+    if (result > 0)
+        return answer(ch, result);
+    switch (SSL_get_error(t->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        ch->io.readable = false;
+        return answer(ch, -1);
+    case SSL_ERROR_ZERO_RETURN:
+        return answer(ch, 0);
+    default:
+        t->failed = true;
+        tls_flush(ch);          /* an alert */
+        return -2;
+    }
+}
+
+static size_t
+record_size(struct tls *t)
+{
+    if (clock_ms() - t->wrote_ms > QUIET_MS)
+        t->burst = 0;
+    return t->burst < SMALL_BYTES ? RECORD_SMALL : RECORD_LARGE;
+}
+
+/* The plaintext of a record: where it stands, or put together in `space`. */
+static const char *
+gather(const struct iovec *iov, int n, size_t at, size_t most, char *space, size_t *got)
+{
+    if (iov->iov_len - at >= most || n == 1) {
+        *got = iov->iov_len - at < most ? iov->iov_len - at : most;
+        return (const char *)iov->iov_base + at;
+    }
+    for (*got = 0; n > 0 && *got < most; n--, iov++, at = 0) {
+        size_t part = iov->iov_len - at < most - *got ? iov->iov_len - at : most - *got;
+
+        memcpy(space + *got, (const char *)iov->iov_base + at, part);
+        *got += part;
+    }
+    return space;
+}
+
+/* Over the pieces that n bytes were. */
+static void
+step_over(const struct iovec **iov, int *count, size_t *at, size_t n)
+{
+    for (; *count > 0 && n >= (*iov)->iov_len - *at; (*count)--, *at = 0)
+        n -= (*iov)++->iov_len - *at;
+    *at += n;
+}
+
+/* One record; how many bytes of plaintext are in it, 0: it cannot be made. */
+static size_t
+put_record(struct tls *t, const struct iovec *iov, int count, size_t at)
+{
+    static char space[RECORD_LARGE];
+    size_t n;
+    const char *from = gather(iov, count, at, record_size(t), space, &n);
+
+    ERR_clear_error();
+    if (SSL_write(t->ssl, from, (int)n) != (int)n)
+        return 0;
+    t->burst += n;
+    t->wrote_ms = clock_ms();
+    return n;
+}
+
+/* Records until so much stands there, or all is taken. How much of it was; -1: the session is no more. */
+static ssize_t
+put_records(struct tls *t, const struct iovec *iov, int count)
+{
+    size_t most = t->full ? CIPHERTEXT_SLOW : CIPHERTEXT_MOST, all = 0, at = 0;
+
+    step_over(&iov, &count, &at, 0);
+    while (count > 0 && t->out.bytes < most) {
+        size_t n = put_record(t, iov, count, at);
+
+        if (n == 0) {
+            t->failed = true;
+            return -1;
+        }
+        all += n;
+        step_over(&iov, &count, &at, n);
+    }
+    return (ssize_t)all;
+}
+
+static ssize_t
+lost(void)
+{
+    errno = EPIPE;
+    return -1;
+}
+
+/* What does not fit into one round stays with the caller, who comes again as after any short write. */
+ssize_t
+tls_write(struct channel *ch, const struct iovec *iov, int count)
+{
+    struct tls *t = ch->tls;
+    ssize_t n;
+    int flushed = tls_flush(ch);
+
+    if (flushed < 0 || t->failed)
+        return lost();
+    if (flushed == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    n = put_records(t, iov, count);
+    flushed = tls_flush(ch);
+    t->full = flushed == 0;
+    return n < 0 || flushed < 0 ? lost() : n;
+}
+
+void
+tls_shutdown(struct channel *ch)
+{
+    struct tls *t = ch->tls;
+
+    if (!t->done || t->lost || t->failed)
+        return;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    tls_flush(ch);
+}
