@@ -114,8 +114,8 @@ def issue(path, subject, key, valid, issuer, said):
             "-out", f"{path}.csr")
     begin, end = TIMES[valid]
     sign = ["-cert", issuer.leaf, "-keyfile", issuer.key] if issuer else ["-selfsign", "-keyfile", f"{path}.key"]
-    openssl("ca", "-batch", "-notext", "-preserveDN", "-utf8", "-config", config, "-name", "made", *sign, "-in", f"{path}.csr",
-            "-out", f"{path}.leaf", "-startdate", day(begin), "-enddate", day(end), "-extensions", "said")
+    openssl("ca", "-batch", "-notext", "-preserveDN", "-utf8", "-config", config, "-name", "made", *sign,
+            "-in", f"{path}.csr", "-out", f"{path}.leaf", "-startdate", day(begin), "-enddate", day(end), "-extensions", "said")
     os.chmod(f"{path}.key", 0o600)
 
 
@@ -189,7 +189,7 @@ def ocsp(certificate, status="good", seconds=3600, signer=None, path=None):
 # --- configuration ---
 
 def snippet(*certificates, **more):
-    """`tls` of a listener; more: its other keys, as YAML: min_version='"1.3"', client_ca=path, client_verify="require"."""
+    """`tls` of a listener; more: its other keys, as YAML: min_version='"1.3"', client_verify="none"."""
     return ", ".join([f"{{certificates: [{', '.join(c.yaml for c in certificates)}]"]
                      + [f"{k}: {v}" for k, v in more.items()]) + "}"
 
@@ -202,7 +202,8 @@ def listener(port, *certificates, more="", **keys):
 # --- clients ---
 
 def context(ca=None, alpn=(), cert=None, versions=(None, None), ciphers=None, verify=True):
-    """Of a client. ca: a file of roots to trust, by default the test CA's; cert: a client's own; versions: "1.2", "1.3"."""
+    """Of a client. ca: a file of roots to trust, by default the test CA's; cert: a client's own; versions: least and
+    most: "1.2", "1.3"."""
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     number = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
     if not verify:
