@@ -115,7 +115,8 @@ def issue(path, subject, key, valid, issuer, said):
     begin, end = TIMES[valid]
     sign = ["-cert", issuer.leaf, "-keyfile", issuer.key] if issuer else ["-selfsign", "-keyfile", f"{path}.key"]
     openssl("ca", "-batch", "-notext", "-preserveDN", "-utf8", "-config", config, "-name", "made", *sign,
-            "-in", f"{path}.csr", "-out", f"{path}.leaf", "-startdate", day(begin), "-enddate", day(end), "-extensions", "said")
+            "-in", f"{path}.csr", "-out", f"{path}.leaf", "-startdate", day(begin), "-enddate", day(end),
+            "-extensions", "said")
     os.chmod(f"{path}.key", 0o600)
 
 
