@@ -23,6 +23,12 @@ bool dial_begin(struct channel *ch, struct endpoint *e);
  */
 enum dial_step dial_go_on(struct channel *ch, struct endpoint *e, const char **why, bool *ours);
 
+/* The dialler's time is over before it is done: counts that, and says what it was at. */
+const char *dial_expire(const struct channel *ch, const struct endpoint *e);
+
+/* An errno in the words of `why`, good until the next call. */
+const char *dial_error(int error);
+
 /* Whether the trouble of an errno is ours: no descriptors, no memory, no ports. */
 bool dial_is_ours(int error);
 

@@ -82,8 +82,10 @@ endpoint_hold(struct endpoint *e)
 static void
 free_unused(struct endpoint *e)
 {
-    if (e->gone && e->held == 0)
-        free(e);
+    if (!e->gone || e->held > 0)
+        return;
+    tls_client_forget(&e->tls);
+    free(e);
 }
 
 void
