@@ -31,7 +31,10 @@ void tickets_detach(struct tickets *t);
 /* Master: the clock is CLOCK_REALTIME in ms: keys outlive processes. True where a new key is due (or there is none). */
 bool tickets_due(const struct tickets *t, int64_t now_ms);
 
-/* Master: `key` is the newest from now on; the oldest is wiped. Two masters may do it at once: one of them wins. */
+/*
+ * Master: `key` is the newest from now on, where one is due still; the oldest, and what is older than 36 h, is wiped.
+ * Two masters may do it at once: one of them wins.
+ */
 void tickets_rotate(struct tickets *t, const struct ticket_key *key, int64_t now_ms);
 
 /* Any process: the newest key; false: there is none. */
