@@ -63,7 +63,7 @@ static void
 close_all_but(const struct worker_start *s)
 {
     size_t i, n = 0, logs = s->conf->log_count, rows = slots_rows(s->slots);
-    int *keep = xcalloc(s->listener_count + logs + rows + 6, sizeof(*keep));
+    int *keep = xcalloc(s->listener_count + logs + rows + 8, sizeof(*keep));
 
     for (i = 0; i < s->listener_count; i++)
         keep[n++] = s->listeners[i].fd;
@@ -74,6 +74,8 @@ close_all_but(const struct worker_start *s)
     keep[n++] = health_fd(s->health);
     keep[n++] = limits_fd(s->limits);
     keep[n++] = peers_fd(s->peers);
+    keep[n++] = tickets_fd(s->tickets);
+    keep[n++] = staples_fd(s->staples);
     if (s->cache != NULL)
         keep[n++] = cache_fd(s->cache);
     for (i = 1; i <= rows; i++)
@@ -96,6 +98,8 @@ become_worker(const struct master *m, const struct generation *g, unsigned numbe
         .health = m->shared.health,
         .limits = m->shared.limits,
         .peers = m->shared.peers,
+        .tickets = m->shared.tickets,
+        .staples = m->shared.staples,
         .cache = segments_cache(&m->shared, g->conf),
         .row = c->row,
         .number = number,

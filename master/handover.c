@@ -9,7 +9,9 @@
  *     health 265
  *     limits 266
  *     peers 267
- *     cache 268 /var/cache/weir/cache
+ *     tickets 268
+ *     staples 269
+ *     cache 270 /var/cache/weir/cache
  *     pid_file 6 /run/weir.pid
  *     listen 8
  *
@@ -52,6 +54,7 @@ describe_segments(FILE *f, const struct segments *s)
         fprintf(f, "eventfds %u %u %d\n", row, n, slots_eventfd(s->slots, row));
     }
     fprintf(f, "health %d\nlimits %d\npeers %d\n", health_fd(s->health), limits_fd(s->limits), peers_fd(s->peers));
+    fprintf(f, "tickets %d\nstaples %d\n", tickets_fd(s->tickets), staples_fd(s->staples));
     if (s->cache != NULL)
         fprintf(f, "cache %d %s\n", cache_fd(s->cache), s->cache_file != NULL ? s->cache_file : "");
 }
@@ -110,6 +113,8 @@ inherit_segments(const struct segments *s)
     inherit(health_fd(s->health));
     inherit(limits_fd(s->limits));
     inherit(peers_fd(s->peers));
+    inherit(tickets_fd(s->tickets));
+    inherit(staples_fd(s->staples));
     if (s->cache != NULL)
         inherit(cache_fd(s->cache));
 }
@@ -222,6 +227,22 @@ take_peers(struct handover *h, int fd)
         close(fd);
 }
 
+static void
+take_tickets(struct handover *h, int fd)
+{
+    h->shared.tickets = tickets_attach(fd);
+    if (h->shared.tickets == NULL)
+        close(fd);
+}
+
+static void
+take_staples(struct handover *h, int fd)
+{
+    h->shared.staples = staples_attach(fd);
+    if (h->shared.staples == NULL)
+        close(fd);
+}
+
 /* With the path of its file, if it was to have one; that is of interest where the cache isn't understood, too. */
 static void
 take_cache(struct handover *h, struct str path, int fd)
@@ -281,9 +302,11 @@ take_segment(struct handover *h, struct str *line, bool *good)
         {STR("health "), take_health},
         {STR("limits "), take_limits},
         {STR("peers "), take_peers},
+        {STR("tickets "), take_tickets},
+        {STR("staples "), take_staples},
     };
     const bool there[] = {h->shared.slots != NULL, h->shared.health != NULL, h->shared.limits != NULL,
-                          h->shared.peers != NULL};
+                          h->shared.peers != NULL, h->shared.tickets != NULL, h->shared.staples != NULL};
     size_t i;
     int fd;
 

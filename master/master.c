@@ -21,6 +21,7 @@
 #include "master/daemon.h"
 #include "master/handover.h"
 #include "master/reload.h"
+#include "master/rotation.h"
 #include "master/signals.h"
 #include "master/title.h"
 #include "worker/base/arena.h"
@@ -284,6 +285,7 @@ work(struct master *m)
     upgrade_check(m);
     do_what_is_wanted(m);
     free_ended(m);
+    rotation_check(m->shared.tickets);
     if (writes_stats(m)) {
         segments_fold_orphans(&m->shared);
         stats_run(&m->stats, &m->shared, m->current);

@@ -10,6 +10,7 @@
 
 #include "master/keep.h"
 #include "master/privilege.h"
+#include "master/rotation.h"
 #include "master/series.h"
 #include "master/values.h"
 #include "modules/cache.h"
@@ -22,6 +23,7 @@ enum {
     SERVERS = 65536,            /* names bring new addresses, and each keeps its place for a minute */
     UPSTREAMS = 1024,
     NAMES = 4096,
+    CERTIFICATES = 1024,
     TIMES = 4,
 };
 
@@ -154,6 +156,36 @@ have_peers(struct segments *s, const struct conf *conf, bool starting)
     return s->peers != NULL;
 }
 
+/* With a key in them: a worker never begins without. */
+static bool
+have_tickets(struct segments *s)
+{
+    if (s->tickets == NULL)
+        s->tickets = tickets_create();
+    return s->tickets != NULL && rotation_check(s->tickets);
+}
+
+static bool
+have_staples(struct segments *s, const struct conf *conf, bool starting)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf->listener_count; i++)
+        n += conf->listeners[i].tls.certificate_count;
+    if (s->staples != NULL && !staples_fits(s->staples, at_least(0, n))) {
+        if (starting) {
+            staples_detach(s->staples);
+            s->staples = NULL;
+        } else {
+            log_warning("so many certificates may not all have room for their OCSP responses until weir is restarted "
+                        "or upgraded: to those without nothing is stapled");
+        }
+    }
+    if (s->staples == NULL)
+        s->staples = staples_create(at_least(CERTIFICATES, TIMES * n));
+    return s->staples != NULL;
+}
+
 static struct cache *
 make_in_memory(const struct segments *s, const struct cache_shape *shape, struct reason *why)
 {
@@ -213,6 +245,10 @@ segments_make(struct segments *s, const struct conf *conf, unsigned workers, boo
         return reason_set(why, "rate_limit_memory: cannot make the table: %m");
     if (!have_peers(s, conf, starting))
         return reason_set(why, "limits.connections_per_ip: cannot make the table: %m");
+    if (!have_tickets(s))
+        return reason_set(why, "cannot make keys for TLS session tickets: %m");
+    if (!have_staples(s, conf, starting))
+        return reason_set(why, "cannot make the shared memory of OCSP responses: %m");
     return have_cache(s, &conf->cache_memory, starting, why);
 }
 
@@ -305,6 +341,10 @@ segments_detach(struct segments *s)
     detach_rows(s);
     if (s->limits != NULL)
         limits_detach(s->limits);
+    if (s->tickets != NULL)
+        tickets_detach(s->tickets);
+    if (s->staples != NULL)
+        staples_detach(s->staples);
     if (s->slots != NULL)
         slots_detach(s->slots);
     free(s->cache_file);

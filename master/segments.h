@@ -13,6 +13,8 @@
 #include "shm/limits.h"
 #include "shm/peers.h"
 #include "shm/slots.h"
+#include "shm/staples.h"
+#include "shm/tickets.h"
 #include "worker/conf.h"
 
 struct segments {               /* NULL: not yet, or those of the last master are of another version */
@@ -20,6 +22,8 @@ struct segments {               /* NULL: not yet, or those of the last master ar
     struct health *health;
     struct limits_table *limits;
     struct peers *peers;
+    struct tickets *tickets;    /* these two whether or not there is TLS: it may come with a reload */
+    struct staples *staples;
     struct cache *cache;        /* kept where the configuration wants none any more: it may want it again */
     bool cache_idle;            /* it is kept for a configuration that may come */
     char *cache_file;           /* that was wanted for it; from malloc, NULL: none */

@@ -11,6 +11,7 @@
 #include "shm/limits.h"
 #include "shm/peers.h"
 #include "shm/slots.h"
+#include "shm/staples.h"
 #include "worker/base/timer.h"
 #include "worker/conf.h"
 
@@ -27,6 +28,7 @@ struct worker {
     struct health *health;      /* these are never NULL in a worker; weir -T has none of them */
     struct limits_table *limits;
     struct peers *peers;
+    struct staples *staples;
     struct cache *cache;        /* NULL: there is none. The modules' alone: the engine knows of no cache */
     bool draining;
     int64_t drain_started;      /* clock_ms() */

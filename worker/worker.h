@@ -12,6 +12,8 @@ struct health;
 struct limits_table;
 struct peers;
 struct slots;
+struct staples;
+struct tickets;
 
 /*
  * Messages on `control`, a SOCK_SEQPACKET pair: one byte, with descriptors where it says so. End of
@@ -40,6 +42,8 @@ struct worker_start {
     struct health *health;
     struct limits_table *limits;
     struct peers *peers;
+    const struct tickets *tickets;
+    struct staples *staples;
     struct cache *cache;        /* NULL: none. Only modules use it */
     unsigned row;               /* of the slots: this worker's */
     unsigned number;            /* 0 to workers - 1: the same for its successors */
