@@ -146,6 +146,23 @@ static const struct key retries[] = {
     {0},
 };
 
+static const struct key upstream_tls[] = {
+    {.name = "verify", .type = KEY_BOOL, .offset = offsetof(struct upstream_tls, verify), .def = "true",
+     .help = "false: whatever certificate the server has, it is talked to"},
+    {.name = "ca", .type = KEY_FILE, .offset = offsetof(struct upstream_tls, ca), .def = "",
+     .help = "whom to trust, as PEM; default the authorities that the system trusts"},
+    {.name = "server_name", .type = KEY_CUSTOM, .offset = offsetof(struct upstream_tls, server_name), .def = "",
+     .help = "asked for (SNI) and verified; default the server's name or address, as written",
+     .custom = load_server_name, WANTS("a name or an address, without a port")},
+    {.name = "cert", .type = KEY_FILE, .offset = offsetof(struct upstream_tls, cert), .def = "",
+     .help = "weir's own certificate, as PEM, then those that issued it, but for the root"},
+    {.name = "key", .type = KEY_FILE, .offset = offsetof(struct upstream_tls, key), .def = "",
+     .help = "its private key, as PEM, without a passphrase"},
+    {0},
+};
+
+static const char *const protocols[] = {"http/1.1", "h2", "h2c", NULL};
+
 const char *const keys_balance[] = {"round_robin", "least_conn", "random_two", "ip_hash", "hash", NULL};
 
 static const struct key upstream[] = {
@@ -170,6 +187,10 @@ static const struct key upstream[] = {
      .help = "idle connections kept, a server and worker", .max = 65536},
     {.name = "keepalive_timeout", .type = KEY_DURATION, .offset = offsetof(struct upstream, keepalive_timeout),
      .def = "4s", .help = "how long one is kept; shorter than the servers'", .max = YEAR},
+    {.name = "tls", .type = KEY_SECTION, .offset = offsetof(struct upstream, tls), .def = "",
+     .help = "servers are talked to over TLS; {}: as by default", .keys = upstream_tls, .off = true},
+    {.name = "protocol", .type = KEY_CHOICE, .offset = offsetof(struct upstream, protocol), .def = "http/1.1",
+     .help = "h2: HTTP/2 over TLS; h2c: HTTP/2 without", .words = protocols},
     {0},
 };
 

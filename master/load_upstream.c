@@ -204,4 +204,5 @@ load_check_upstream(struct loader *l, struct upstream *u, const struct node *n)
         load_warning(l, n, "all servers are `backup`: they are asked as if none were");
     check_balance(l, u, n);
     check_health(l, u, n);
+    load_check_upstream_tls(l, u, n);
 }

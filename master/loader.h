@@ -115,6 +115,10 @@ int load_hash_balance(struct loader *l, const struct key *k, const struct node *
 int load_resolver(struct loader *l, const struct key *k, const struct node *n, void *at);
 void load_check_upstream(struct loader *l, struct upstream *u, const struct node *n);
 
+/* load_tls_client.c: `tls` and `protocol` of an upstream. */
+int load_server_name(struct loader *l, const struct key *k, const struct node *n, void *at);
+void load_check_upstream_tls(struct loader *l, struct upstream *u, const struct node *n);
+
 /* load_servers.c: what has an address. */
 int load_listen_address(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_server_address(struct loader *l, const struct key *k, const struct node *n, void *at);
