@@ -13,7 +13,7 @@
 #include "worker/base/log.h"
 #include "worker/base/loop.h"
 #include "worker/base/pipe.h"
-#include "worker/h1/client.h"
+#include "worker/conn.h"
 #include "worker/h1/origin.h"
 #include "worker/state.h"
 
@@ -84,7 +84,7 @@ complain_of_limit(void)
 static bool
 has_room(void)
 {
-    if (worker.connections < worker.connections_most || client_evict())
+    if (worker.connections < worker.connections_most || conn_evict())
         return true;
     complain_of_limit();
     pause_accepting();
@@ -120,7 +120,7 @@ accept_one(struct acceptor *a)
         if (ss.ss_family != AF_UNIX)
             addr_from_sockaddr(&peer, (struct sockaddr *)&ss, n);
         complained = false;
-        client_new(fd, a->listener, &peer.ip, peer.port);
+        conn_new(fd, a->listener, &peer.ip, peer.port);
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)

@@ -60,10 +60,16 @@ channel_flush(struct channel *ch)
 }
 
 void
-channel_shutdown(struct channel *ch)
+channel_finish(struct channel *ch)
 {
     if (ch->tls != NULL)
         tls_shutdown(ch);
+}
+
+void
+channel_shutdown(struct channel *ch)
+{
+    channel_finish(ch);
     shutdown(ch->io.fd, SHUT_WR);
 }
 

@@ -36,7 +36,10 @@ ssize_t channel_write(struct channel *ch, const struct iovec *iov, int n, bool m
 /* Whether all that was taken is with the kernel: 1; 0 the socket is full, -1 lost. In the clear always 1. */
 int channel_flush(struct channel *ch);
 
-/* No more will be written: close_notify, then a FIN. */
+/* All was said, a close follows: close_notify, which tells a whole response from one that was cut. */
+void channel_finish(struct channel *ch);
+
+/* No more will be written: that, and a FIN. */
 void channel_shutdown(struct channel *ch);
 
 /* Takes it from the loop and closes it. The channel's TLS is freed. */

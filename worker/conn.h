@@ -20,7 +20,10 @@ struct conn;
 struct protocol {
     const char *name;
     size_t size;                /* of its struct: at most CONN_SIZE; zero behind the struct conn when begin is called */
-    /* It is yours. Bytes that were read already stand in c->first from c->first_at (NULL: none): take the buffer over. */
+    /*
+     * It is yours: make it ready. Bytes that were read already stand in c->first from c->first_at (NULL: none): take the
+     * buffer over. `ready` is called next. The timer runs on with what is left of client_header.
+     */
     void (*begin)(struct conn *c);
     void (*ready)(struct conn *c);      /* there is news of its socket, or its task runs */
     void (*expire)(struct conn *c);     /* its timer fired */
@@ -62,8 +65,22 @@ void conn_new(int fd, const struct listener *l, const struct ip *peer, uint16_t 
 /* Protocol: counted as that from now on; quiet: it has no request. */
 void conn_count(struct conn *c, enum slots_conn as, bool quiet);
 
-/* Anyone: closes it at once. Its memory stays until the turn is over. */
+/* Anyone: closes it at once, with nothing said. Its memory stays until the turn is over. */
 void conn_close(struct conn *c);
+
+/*
+ * Protocol: all was said; close_notify and a FIN go out, and what the client still sends is thrown away for a while, so
+ * that no reset takes the last answer from it (RFC 9112 9.6). The protocol's `end` is called: it has no part in it any more.
+ */
+void conn_linger(struct conn *c);
+
+/* Protocol: how long a connection without a request has, ms from now, while the worker drains: five seconds in all. */
+int64_t conn_drain_ms(const struct conn *c);
+
+/* From one protocol to the next, in worker/ alone. */
+void conn_become(struct conn *c, const struct protocol *p);
+
+extern const struct protocol conn_opening;      /* worker/opening.c */
 
 /* The worker begins to drain: those that are quiet are told. */
 void conn_drain(void);

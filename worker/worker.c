@@ -17,7 +17,7 @@
 #include "worker/base/loop.h"
 #include "worker/base/random.h"
 #include "worker/base/scan.h"
-#include "worker/h1/client.h"
+#include "worker/conn.h"
 #include "worker/h1/origin.h"
 #include "worker/logs.h"
 #include "worker/pipeline.h"
@@ -73,7 +73,7 @@ drain(void)
     __atomic_store_n(&worker.row->state, SLOTS_DRAINING, __ATOMIC_RELAXED);
     lease_end();
     accept_stop();
-    client_drain();
+    conn_drain();
     origin_pools_close();
 }
 
@@ -217,6 +217,7 @@ take_testament(const struct worker_start *s)
     worker.limits = s->limits;
     worker.peers = s->peers;
     worker.cache = s->cache;
+    worker.staples = s->staples;
     worker.row = slots_row(s->slots, s->row);
     random_forget();
     scan_init(SCAN_AVX2);

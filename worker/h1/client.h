@@ -5,8 +5,7 @@
 #ifndef WEIR_H1_CLIENT_H
 #define WEIR_H1_CLIENT_H
 
-#include "shm/slots.h"
-#include "worker/base/loop.h"
+#include "worker/conn.h"
 #include "worker/h1/reader.h"
 #include "worker/h1/write.h"
 #include "worker/pace.h"
@@ -20,33 +19,19 @@ enum client_wait {
     CLIENT_WAIT_CONTENT,
     CLIENT_WAIT_ROOM,           /* in the socket */
     CLIENT_WAIT_TRAFFIC,        /* in a stream without an end, either way */
-    CLIENT_WAIT_END,            /* while lingering */
 };
 
 enum client_state {
-    CLIENT_PROXY,               /* a PROXY header has to come first */
     CLIENT_IDLE,                /* between requests */
     CLIENT_HEAD,                /* in the middle of a head, or before the first byte of the first */
     CLIENT_BUSY,                /* there is a request */
-    CLIENT_LINGER,              /* answered and shut; what the client still sends is thrown away */
-    CLIENT_CLOSED,
+    CLIENT_CLOSED,              /* or what is left of it is no protocol's any more */
 };
 
 struct client {
-    struct channel ch;
-    struct timer timer;         /* for whatever is waited for: see client_timer */
-    struct task task;           /* goes on with what stands in `in`, in the next turn */
-    struct deferred deferred;
-    struct client *newer, *older;   /* while it has no request */
-    const struct listener *listener;
-    struct ip peer;
-    uint16_t peer_port;
-    uint16_t local_port;
-    uint64_t peer_key;          /* of peer_leave */
+    struct conn conn;
     uint8_t state;              /* enum client_state */
-    uint8_t counted;            /* the enum slots_conn it is counted in */
     uint8_t waits;              /* enum client_wait */
-    bool quiet;                 /* no request: it is in the list of those that can be sent away */
     bool sending;               /* client_send is at work */
     bool receiving, receive_again;
     uint8_t blank;              /* empty lines since the last request */
@@ -55,7 +40,6 @@ struct client {
     bool half_closed;           /* the client has sent its FIN */
     bool gently;                /* a response is cut short by a FIN: what the client has yet to read stays whole */
     unsigned requests;
-    int64_t since;              /* clock_ms(): when the state began */
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
 
     struct h1_reader in;
@@ -65,14 +49,14 @@ struct client {
     struct pace up, down;
 };
 
-/* What an idle client costs, the allocator's own words aside. */
-_Static_assert(sizeof(struct client) <= 512, "an idle client stays well under 1 KiB");
+/* What an idle client costs, TLS and the allocator's own words aside. */
+_Static_assert(sizeof(struct client) <= CONN_SIZE, "an idle client stays well under 1 KiB");
 
 /* --- h1/client.c: the connection --- */
 
-/* A connection was accepted. The descriptor is the client's from now on. */
-void client_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port);
+extern const struct protocol h1_protocol;
 
+/* All was said: close_notify, and the end. */
 void client_close(struct client *c);
 
 /* Its request was given up: closed, or shut where `gently`. */
@@ -89,12 +73,6 @@ void client_timer(struct client *c);
 
 void client_state(struct client *c, enum client_state state);
 
-/* The worker begins to drain: idle clients get five seconds more. */
-void client_drain(void);
-
-/* Closes the client that has been without a request longest, a second at least; false: there is none. */
-bool client_evict(void);
-
 /* --- h1/front.c: requests come in --- */
 
 /* Something can be read, or stands in `in` already. */
@@ -103,6 +81,7 @@ void client_input(struct client *c);
 /* --- h1/send.c: responses go out --- */
 
 extern const struct front h1_front;
+extern const struct front h1_tls_front;     /* the same, but that it splices nothing */
 
 void client_send(struct client *c);
 

@@ -1,14 +1,12 @@
 /*
- * Requests come in over HTTP/1: the PROXY header, heads, content. It alone turns bytes of a client into
+ * Requests come in over HTTP/1: heads, content. It alone turns bytes of a client into
  * a struct request.
  */
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/h1/client.h"
-#include "worker/peer.h"
 #include "worker/pipeline.h"
-#include "worker/proxy_protocol.h"
 #include "worker/state.h"
 
 #define BLANK_MOST 2            /* empty lines between requests */
@@ -32,7 +30,7 @@ head_limits(void)
 static void
 begin(struct client *c)
 {
-    struct request *r = request_new(&worker, c->listener);
+    struct request *r = request_new(&worker, c->conn.listener);
 
     r->times.start = clock_us();
     r->moved_ms = clock_ms();
@@ -44,14 +42,15 @@ begin(struct client *c)
     c->head = arena_alloc(r->arena, sizeof *c->head);
     h1_head_init(c->head, &r->request.fields, head_limits());
     h1_write_init(&c->out);
-    r->front = &h1_front;
+    r->tls = conn_facts(&c->conn);
+    r->front = r->tls != NULL ? &h1_tls_front : &h1_front;
     r->front_state = c;
-    r->peer = r->client = c->peer;
-    r->peer_port = c->peer_port;
-    r->local.port = c->local_port;
+    r->peer = r->client = c->conn.peer;
+    r->peer_port = c->conn.peer_port;
+    r->local.port = c->conn.local_port;
     r->request.body.high = CONTENT_MOST;
     if (c->requests++ > 0)
-        count_reused(c->listener);
+        count_reused(c->conn.listener);
     client_state(c, CLIENT_HEAD);
 }
 
@@ -106,15 +105,15 @@ take_content(struct client *c, size_t *budget)
         return true;
     case H1_READ_EOF:
     case H1_READ_ERROR:
-        count_client_error(c->listener, SLOTS_ERROR_RESET);
+        count_client_error(c->conn.listener, SLOTS_ERROR_RESET);
         body->broken = true;
         return true;
     case H1_READ_MALFORMED:
-        count_client_error(c->listener, SLOTS_ERROR_MALFORMED);
+        count_client_error(c->conn.listener, SLOTS_ERROR_MALFORMED);
         pipeline_refuse(r, 400);
         return false;
     case H1_READ_LARGE:
-        count_client_error(c->listener, SLOTS_ERROR_LIMIT);
+        count_client_error(c->conn.listener, SLOTS_ERROR_LIMIT);
         pipeline_refuse(r, 431);
         return false;
     }
@@ -154,7 +153,7 @@ refuse(struct client *c, int status)
 {
     struct request *r = c->r;
 
-    count_client_error(c->listener, status == 414 || status == 431 ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED);
+    count_client_error(c->conn.listener, status == 414 || status == 431 ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED);
     request_hold(r, c->in.in);
     r->bytes_received = c->in.received;
     /* what is known of it goes to the log */
@@ -213,8 +212,8 @@ leave(struct client *c)
         client_close(c);
 }
 
-static void
-read_head(struct client *c)
+void
+client_input(struct client *c)
 {
     for (;;) {
         ssize_t n;
@@ -234,71 +233,6 @@ read_head(struct client *c)
     }
 }
 
-/* --- the PROXY protocol --- */
-
-static void
-apply_proxy(struct client *c, const struct proxy_header *h)
-{
-    c->in.at += h->size;
-    if (h->carries) {
-        c->peer = h->source.ip.family == AF_UNIX ? (struct ip){0} : h->source.ip;
-        c->peer_port = h->source.port;
-        c->local_port = h->destination.port;
-    }
-    client_state(c, CLIENT_HEAD);
-}
-
-static bool
-is_trusted(const struct ip *peer)
-{
-    const struct cidr_list *l = &worker.conf->trusted_proxies;
-
-    return peer->family == 0 ? l->unix_peers : cidr_list_has(l, peer);
-}
-
-/* True once the header is read. */
-static bool
-read_proxy(struct client *c)
-{
-    for (;;) {
-        struct proxy_header h;
-        int result = 0;
-        ssize_t n;
-
-        if (!is_trusted(&c->peer))
-            result = -1;
-        else if (h1_reader_has(&c->in))
-            result = proxy_header_parse(&h, c->in.in->data + c->in.at, c->in.in->fill - c->in.at);
-        if (result > 0) {
-            apply_proxy(c, &h);
-            if (peer_enter(c->listener, &c->peer, &c->peer_key))
-                return true;
-            client_close(c);
-            return false;
-        }
-        if (result < 0) {
-            count_client_error(c->listener, SLOTS_ERROR_MALFORMED);
-            client_close(c);
-            return false;
-        }
-        n = h1_read_more(&c->in, NULL);
-        if (n == -1)
-            return false;
-        if (n <= 0) {
-            client_close(c);
-            return false;
-        }
-    }
-}
-
-void
-client_input(struct client *c)
-{
-    if (c->state == CLIENT_PROXY && !read_proxy(c))
-        return;
-    read_head(c);
-}
-
 /* --- content --- */
 
 static void
@@ -307,7 +241,7 @@ keep_pace(struct client *c, uint64_t bytes)
     struct request *r = c->r;
 
     if (!pace_moved(&c->up, clock_ms(), bytes, r->scope->policy.min_rate) && !r->started) {
-        count_client_error(c->listener, SLOTS_ERROR_LIMIT);
+        count_client_error(c->conn.listener, SLOTS_ERROR_LIMIT);
         pipeline_fail(r, 408);
     }
 }
@@ -354,7 +288,7 @@ client_receive(struct client *c)
     if (c->r != r)
         return;
     if (budget == 0)
-        loop_post(&c->task);
-    if (!r->request.body.ended && !r->request.body.stopped && !c->ch.io.readable && !r->expects_continue)
+        loop_post(&c->conn.task);
+    if (!r->request.body.ended && !r->request.body.stopped && !c->conn.ch.io.readable && !r->expects_continue)
         pace_wait(&c->up, clock_ms());
 }

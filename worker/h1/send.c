@@ -37,7 +37,7 @@ splice_out(struct client *c)
     struct flow *body = &r->response.body;
 
     while (pipe_has(body)) {
-        ssize_t n = flow_splice_out(body, c->ch.io.fd);
+        ssize_t n = flow_splice_out(body, c->conn.ch.io.fd);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -59,11 +59,11 @@ write_some(struct client *c)
     if (r->started && !c->out.head)
         write_head(c);
     if (c->out.head && !h1_write_body(&c->out, r, &r->response)) {
-        count_client_error(c->listener, SLOTS_ERROR_INTERNAL);
+        count_client_error(c->conn.listener, SLOTS_ERROR_INTERNAL);
         r->response.body.broken = true;
         return -1;
     }
-    result = h1_write_flush(&c->out, &c->ch, &r->bytes_sent, pipe_has(&r->response.body));
+    result = h1_write_flush(&c->out, &c->conn.ch, &r->bytes_sent, pipe_has(&r->response.body));
     if (result == 1 && c->out.head && flow_in_pieces(&r->response.body) == 0)
         result = splice_out(c);
     return result;
@@ -76,7 +76,7 @@ keep_pace(struct client *c, uint64_t bytes)
 
     if (pace_moved(&c->down, clock_ms(), bytes, r->scope->policy.min_rate) || r->open_ended)
         return true;
-    count_client_error(c->listener, SLOTS_ERROR_LIMIT);
+    count_client_error(c->conn.listener, SLOTS_ERROR_LIMIT);
     r->response.body.broken = true;
     return false;
 }
@@ -88,7 +88,7 @@ keep_pace(struct client *c, uint64_t bytes)
 static void
 truncate_response(struct client *c, bool reachable)
 {
-    c->gently = reachable && !c->ch.io.broken && c->out.framing != H1_UNTIL_CLOSE;
+    c->gently = reachable && !c->conn.ch.io.broken && c->out.framing != H1_UNTIL_CLOSE;
     pipeline_client_lost(c->r);
 }
 
@@ -114,11 +114,11 @@ after_write(struct client *c, int result)
 {
     struct request *r = c->r;
 
-    if (result >= 0 && r->open_ended && r->started && c->ch.io.hangup && !r->tunnel)
+    if (result >= 0 && r->open_ended && r->started && c->conn.ch.io.hangup && !r->tunnel)
         result = -1;            /* a stream without an end is not kept for a client that left */
     if (result < 0) {
         if (!r->response.body.broken)
-            count_client_error(c->listener, SLOTS_ERROR_RESET);
+            count_client_error(c->conn.listener, SLOTS_ERROR_RESET);
         truncate_response(c, false);
     } else if (result == 0) {
         c->blocked = true;
@@ -149,9 +149,9 @@ client_send(struct client *c)
     do {
         uint64_t before = r->bytes_sent;
 
-        result = c->ch.io.writable ? write_some(c) : 0;
+        result = c->conn.ch.io.writable ? write_some(c) : 0;
         if (result == 0)
-            c->ch.io.writable = false;
+            c->conn.ch.io.writable = false;
         if (r->bytes_sent != before) {
             if (!keep_pace(c, r->bytes_sent - before))
                 result = -1;
@@ -204,11 +204,7 @@ front_cut(struct request *r)
     client_cut(r->front_state);
 }
 
-const struct front h1_front = {
-    .name = "HTTP/1.1",
-    .splices = true,
-    .interim = front_interim,
-    .send = front_send,
-    .receive = front_receive,
-    .cut = front_cut,
-};
+#define FRONT .name = "HTTP/1.1", .interim = front_interim, .send = front_send, .receive = front_receive, .cut = front_cut
+
+const struct front h1_front = {FRONT, .splices = true};
+const struct front h1_tls_front = {FRONT};

@@ -39,6 +39,7 @@ struct tls {
     size_t early_at, early_n;
     uint64_t burst;             /* plaintext written since the connection was quiet */
     int64_t wrote_ms;
+    unsigned long reason;       /* OpenSSL's code for why the handshake failed; 0: none */
     bool dry;                   /* the socket was empty when it was last looked at */
     bool ended;                 /* the peer's FIN was seen */
     bool lost;                  /* the socket takes or gives no more */
@@ -237,17 +238,39 @@ tls_handshake(struct channel *ch)
     ERR_clear_error();
     result = SSL_do_handshake(t->ssl);
     error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, result);
-    if (tls_flush(ch) < 0)
-        return TLS_STEP_FAILED;
+    if (error == SSL_ERROR_NONE || error == SSL_ERROR_WANT_READ) {
+        if (tls_flush(ch) < 0)
+            return TLS_STEP_FAILED;
+    } else {
+        tls_flush(ch);          /* an alert */
+    }
     if (error == SSL_ERROR_NONE) {
         t->done = true;
         ch->io.readable = true;         /* what came behind it may stand here already */
         return TLS_STEP_DONE;
     }
-    if (error != SSL_ERROR_WANT_READ)
+    if (error != SSL_ERROR_WANT_READ) {
+        t->failed = true;
+        t->reason = ERR_peek_last_error();
         return TLS_STEP_FAILED;
+    }
     ch->io.readable = false;
     return TLS_STEP_WAIT;
+}
+
+const char *
+tls_why(const struct channel *ch)
+{
+    const struct tls *t = ch->tls;
+    long verified = SSL_get_verify_result(t->ssl);
+    const char *text;
+
+    if (t->reason == 0 || (t->ended && t->lost))
+        return NULL;
+    if (verified != X509_V_OK)
+        return X509_verify_cert_error_string(verified);
+    text = ERR_reason_error_string(t->reason);
+    return text != NULL ? text : "the peer broke it off";
 }
 
 /* --- plaintext --- */

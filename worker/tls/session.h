@@ -27,6 +27,9 @@ void tls_begin(struct channel *ch, struct ssl_st *ssl, bool server, struct str e
 /* One step of the handshake: at most one signature. Call again when the channel is ready. */
 enum tls_step tls_handshake(struct channel *ch);
 
+/* Of one that failed: why, in a few words, good until the next; NULL: the peer left. */
+const char *tls_why(const struct channel *ch);
+
 /* Of a handshake that is over. */
 bool tls_is_h2(const struct channel *ch);       /* ALPN chose h2 */
 bool tls_resumed(const struct channel *ch);
