@@ -1,0 +1,57 @@
+/*
+ * What each thing costs. An honest client comes nowhere near: a browser that leaves a page cancels a hundred streams at
+ * once, and has been sent as many responses before; whoever floods has its points in a fraction of a second.
+ */
+#include "worker/h2/score.h"
+
+static const struct {
+    const char *word;
+    int64_t points;
+} offences[H2_OFFENCES] = {
+    [H2_OFFENCE_RESET] = {"rapid reset", 40},
+    [H2_OFFENCE_RESET_LATE] = {"resets", 10},
+    [H2_OFFENCE_STREAM_ERROR] = {"stream errors", 100},
+    [H2_OFFENCE_REFUSED] = {"too many streams", 10},
+    [H2_OFFENCE_PING] = {"PING flood", 20},
+    [H2_OFFENCE_SETTINGS] = {"SETTINGS flood", 100},
+    [H2_OFFENCE_EMPTY_DATA] = {"empty DATA flood", 20},
+    [H2_OFFENCE_CLOSED_DATA] = {"DATA on closed streams", 2},
+    [H2_OFFENCE_CONTINUATION] = {"CONTINUATION flood", 20},
+    [H2_OFFENCE_EMPTY_BLOCK] = {"empty header frames", 100},
+    [H2_OFFENCE_PRIORITY] = {"PRIORITY flood", 10},
+    [H2_OFFENCE_WINDOW] = {"WINDOW_UPDATE flood", 1},
+    [H2_OFFENCE_SMALL_WINDOW] = {"window dribbling", 10},
+    [H2_OFFENCE_UNKNOWN] = {"flood of unknown frames", 10},
+    [H2_OFFENCE_LARGE_HEAD] = {"large heads", 50},
+    [H2_OFFENCE_BOMB] = {"header bomb", H2_SCORE_MOST + 1},
+};
+
+static const int64_t merits[] = {
+    [H2_MERIT_REQUEST] = 20,
+    [H2_MERIT_DATA] = 10,
+};
+
+bool
+h2_score_add(struct h2_score *s, enum h2_offence what, int64_t now_ms)
+{
+    s->points -= (now_ms - s->at_ms) * H2_SCORE_DECAY / 1000;
+    if (s->points < 0)
+        s->points = 0;
+    s->at_ms = now_ms;
+    s->points += offences[what].points;
+    return s->points > H2_SCORE_MOST;
+}
+
+void
+h2_score_credit(struct h2_score *s, enum h2_merit what)
+{
+    s->points -= merits[what];
+    if (s->points < 0)
+        s->points = 0;
+}
+
+const char *
+h2_score_word(enum h2_offence what)
+{
+    return offences[what].word;
+}
