@@ -59,11 +59,11 @@ def node(script, *args, needs_modules=True, **more):
     return process
 
 
-def serve(certificate=None):
-    """Returns its address."""
+def serve(certificate=None, port=0):
+    """Returns its process and its address."""
     files = [certificate.cert, certificate.key] if certificate else []
-    process = node("server.js", f"{HERE}/calls.proto", *files, stdin=subprocess.DEVNULL)
-    return f"127.0.0.1:{int(process.stdout.readline())}"
+    process = node("server.js", f"{HERE}/calls.proto", str(port), *files, stdin=subprocess.DEVNULL)
+    return process, f"127.0.0.1:{int(process.stdout.readline())}"
 
 
 def client(port, ca, *tests, **more):

@@ -1,11 +1,12 @@
-// A gRPC server for calls.proto. Arguments: calls.proto, and for TLS a certificate and its key. Prints its port.
+// A gRPC server for calls.proto. Arguments: calls.proto, a port or 0, and for TLS a certificate and its key. Prints its
+// port.
 'use strict';
 const grpc = require('@grpc/grpc-js');
 const crypto = require('crypto');
 const fs = require('fs');
 const loader = require('@grpc/proto-loader');
 
-const [proto, cert, key] = process.argv.slice(2);
+const [proto, at, cert, key] = process.argv.slice(2);
 const { Calls } = grpc.loadPackageDefinition(loader.loadSync(proto, { defaults: true })).weir.test;
 const seen = new Map();
 
@@ -70,7 +71,7 @@ const server = new grpc.Server({
 server.addService(Calls.service, calls);
 const credentials = cert ? grpc.ServerCredentials.createSsl(null,
   [{ cert_chain: fs.readFileSync(cert), private_key: fs.readFileSync(key) }]) : grpc.ServerCredentials.createInsecure();
-server.bindAsync('127.0.0.1:0', credentials, (error, port) => {
+server.bindAsync(`127.0.0.1:${at}`, credentials, (error, port) => {
   if (error) throw error;
   console.log(port);
 });

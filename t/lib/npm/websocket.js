@@ -1,5 +1,6 @@
-// A WebSocket over HTTP/2 (RFC 8441) with Node's own client. Arguments: the URL of the server, its authority, how many
-// at once on one connection. Each sends messages to a server that echoes, and ends with a close. Prints "ok" or why not.
+// A WebSocket over HTTP/2 (RFC 8441) with Node's own client. Arguments: the URL of the server, its authority, and how
+// many at once on one connection. Each sends messages to a server that echoes, and ends with a close. Prints "ok" or
+// why not.
 'use strict';
 const assert = require('assert');
 const crypto = require('crypto');
@@ -60,7 +61,10 @@ class Socket {
 async function converse(session) {
   const stream = session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':scheme': url.split(':')[0],
     ':path': '/chat?x=1', ':authority': authority, 'sec-websocket-version': '13', 'origin': 'https://example.com' });
-  const headers = await new Promise((resolve, reject) => { stream.on('response', resolve); stream.on('error', reject); });
+  const headers = await new Promise((resolve, reject) => {
+    stream.on('response', resolve);
+    stream.on('error', reject);
+  });
   assert.strictEqual(headers[':status'], 200);
   for (const name of ['connection', 'upgrade', 'sec-websocket-accept']) assert(!(name in headers), name);
   const socket = new Socket(stream);
