@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "worker/base/arena.h"
 #include "worker/base/str.h"
 
 struct tls_facts {
@@ -17,5 +18,11 @@ struct tls_facts {
     struct str verify;          /* "SUCCESS" or "NONE"; a certificate that does not verify ends the handshake */
     bool strict;                /* client certificates are asked for here: Host must agree with sni, else 421 */
 };
+
+/* For a request that may outlive its connection: of NULL, NULL. */
+const struct tls_facts *tls_facts_copy(const struct tls_facts *f, struct arena *a);
+
+/* Frees what tls_server_facts has filled in; nothing was, nothing happens. */
+void tls_facts_free(struct tls_facts *f);
 
 #endif

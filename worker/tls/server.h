@@ -26,7 +26,10 @@ struct tls_pem {                /* a file's bytes, as they were read */
     size_t n;
 };
 
-/* What was read for a listener; certificates in the order of conf. client_ca.n 0: none. */
+/*
+ * What was read for a listener; certificates in the order of conf. p NULL: no file is written there, or it could not be
+ * read, which has been told: then the result is NULL (but without a response of `ocsp` it goes on).
+ */
 struct tls_server_files {
     struct {
         struct tls_pem cert, key, ocsp;
@@ -70,8 +73,7 @@ const struct tls_certificate *tls_server_certificate(const struct tls_server *s,
 /* Worker: a new session of the listener's; NULL: out of memory. */
 struct ssl_st *tls_server_open(const struct listener_tls *conf);
 
-/* Worker, after the handshake: fills in what it was; subject is copied with malloc, free it with tls_facts_free. */
+/* Worker, after the handshake: fills in what it was; free it with tls_facts_free (worker/tls/facts.h). */
 void tls_server_facts(const struct listener_tls *conf, struct ssl_st *ssl, struct tls_facts *f);
-void tls_facts_free(struct tls_facts *f);
 
 #endif
