@@ -145,6 +145,10 @@ begin_handshake(struct opening *o)
         stand_in_line(o);
 }
 
+/* For somebody who wrote http:// before this port. */
+static const char use_https[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 39\r\n"
+                                "Connection: close\r\n\r\nThis port speaks HTTPS: use https://...\n";
+
 static void
 handshake_failed(struct conn *c)
 {
@@ -153,6 +157,8 @@ handshake_failed(struct conn *c)
     size_t n = ip_format(&c->peer, ip);
 
     count_tls(c->listener, SLOTS_TLS_FAILED);
+    if (tls_met_http(&c->ch))
+        send(c->ch.io.fd, use_https, sizeof(use_https) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (why != NULL)
         log_info("%.*s: TLS handshake with %.*s: %s", STR_ARG(c->listener->text), (int)n, ip, why);
     conn_linger(c);             /* so that an alert arrives */

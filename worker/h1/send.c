@@ -44,6 +44,7 @@ splice_out(struct client *c)
         if (n < 0)
             return errno == EAGAIN ? 0 : -1;
         r->bytes_sent += (uint64_t)n;
+        c->conn.ch.sent += (uint64_t)n;
         c->out.left -= (uint64_t)n;
     }
     return 1;
@@ -147,13 +148,13 @@ client_send(struct client *c)
     c->sending = true;
     c->blocked = false;
     do {
-        uint64_t before = r->bytes_sent;
+        uint64_t before = c->conn.ch.sent;
 
         result = c->conn.ch.io.writable ? write_some(c) : 0;
         if (result == 0)
             c->conn.ch.io.writable = false;
-        if (r->bytes_sent != before) {
-            if (!keep_pace(c, r->bytes_sent - before))
+        if (c->conn.ch.sent != before) {
+            if (!keep_pace(c, c->conn.ch.sent - before))
                 result = -1;
             else
                 pipeline_drained(r);

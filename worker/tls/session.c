@@ -258,6 +258,12 @@ tls_handshake(struct channel *ch)
     return TLS_STEP_WAIT;
 }
 
+bool
+tls_met_http(const struct channel *ch)
+{
+    return ERR_GET_REASON(ch->tls->reason) == SSL_R_HTTP_REQUEST;
+}
+
 const char *
 tls_why(const struct channel *ch)
 {
@@ -297,8 +303,11 @@ tls_read(struct channel *ch, char *to, size_t n)
 
     ERR_clear_error();
     result = SSL_read(t->ssl, to, n < INT_MAX ? (int)n : INT_MAX);
-    if (result > 0)
+    if (result > 0) {
+        if (t->dry && !ch->io.fresh && !SSL_has_pending(t->ssl))
+            ch->io.readable = false;
         return answer(ch, result);
+    }
     switch (SSL_get_error(t->ssl, result)) {
     case SSL_ERROR_WANT_READ:
         ch->io.readable = false;

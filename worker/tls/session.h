@@ -30,6 +30,9 @@ enum tls_step tls_handshake(struct channel *ch);
 /* Of one that failed: why, in a few words, good until the next; NULL: the peer left. */
 const char *tls_why(const struct channel *ch);
 
+/* It failed since the peer speaks HTTP in the clear: it can be told so, nothing has been written yet. */
+bool tls_met_http(const struct channel *ch);
+
 /* Of a handshake that is over. */
 bool tls_is_h2(const struct channel *ch);       /* ALPN chose h2 */
 bool tls_resumed(const struct channel *ch);
