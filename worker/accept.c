@@ -14,8 +14,8 @@
 #include "worker/base/loop.h"
 #include "worker/base/pipe.h"
 #include "worker/conn.h"
-#include "worker/h1/origin.h"
 #include "worker/state.h"
+#include "worker/upstream/exchange.h"
 
 #define ACCEPTS_A_TURN 64
 #define LAST_ACCEPTS 4096       /* of a socket, before it is given up: as many as its queue holds */
@@ -96,7 +96,7 @@ has_room(void)
 static bool
 out_of_descriptors(void)
 {
-    if (errno == EMFILE && origin_evict())
+    if (errno == EMFILE && exchange_evict())
         return true;
     if (!complained)
         log_error("accept: %m");

@@ -7,11 +7,11 @@
 #include "worker/answer.h"
 #include "worker/base/clock.h"
 #include "worker/forwarded.h"
-#include "worker/h1/origin.h"
 #include "worker/hop.h"
 #include "worker/state.h"
 #include "worker/trace.h"
 #include "worker/upstream/balance.h"
+#include "worker/upstream/exchange.h"
 #include "worker/upstream/queue.h"
 
 #define READ_FIRST (64 * 1024)
@@ -126,5 +126,5 @@ fetch_start(struct request *r)
         return queue_none_up(g);
     if (g->health != 0)
         health_count_request(worker.health, g->health, worker.row_number, (uint64_t)clock_ms());
-    return origin_start(r, e) ? HOOK_WAIT : 502;
+    return exchange_start(r, e) ? HOOK_WAIT : 502;
 }

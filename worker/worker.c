@@ -18,10 +18,10 @@
 #include "worker/base/random.h"
 #include "worker/base/scan.h"
 #include "worker/conn.h"
-#include "worker/h1/origin.h"
 #include "worker/logs.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
+#include "worker/upstream/exchange.h"
 #include "worker/upstream/lease.h"
 #include "worker/upstream/queue.h"
 #include "worker/upstream/upstream.h"
@@ -74,7 +74,7 @@ drain(void)
     lease_end();
     accept_stop();
     conn_drain();
-    origin_pools_close();
+    exchange_pools_close();
 }
 
 /* --- what the master says --- */

@@ -14,32 +14,25 @@
 #include "worker/count.h"
 #include "worker/h1/origin.h"
 #include "worker/state.h"
+#include "worker/upstream/dial.h"
 
 const struct server *
 origin_server(const struct origin *o)
 {
-    return o->endpoint->server;
+    return o->x.endpoint->server;
 }
 
 void
-origin_pool_close(struct endpoint *e)
+origin_close_idle(struct endpoint *e)
 {
     while (e->newest != NULL)
         origin_close(e->newest);
 }
 
-void
-origin_pools_close(void)
-{
-    for (size_t i = 0; i < upstreams_count(); i++)
-        for (size_t j = 0; j < upstreams_at(i)->n; j++)
-            origin_pool_close(upstreams_at(i)->v[j]);
-}
-
 static void
 unlink_idle(struct origin *o)
 {
-    struct endpoint *p = o->endpoint;
+    struct endpoint *p = o->x.endpoint;
 
     *(o->newer != NULL ? &o->newer->older : &p->newest) = o->older;
     *(o->older != NULL ? &o->older->newer : &p->oldest) = o->newer;
@@ -47,22 +40,11 @@ unlink_idle(struct origin *o)
     p->idle--;
 }
 
-bool
-origin_evict(void)
+void
+origin_evict(struct endpoint *e)
 {
-    struct endpoint *most = NULL;
-
-    for (size_t i = 0; i < upstreams_count(); i++)
-        for (size_t j = 0; j < upstreams_at(i)->n; j++) {
-            struct endpoint *e = upstreams_at(i)->v[j];
-
-            if (e->idle > 0 && (most == NULL || e->idle > most->idle))
-                most = e;
-        }
-    if (most == NULL)
-        return false;
-    origin_close(most->oldest);
-    return true;
+    if (e->oldest != NULL)
+        origin_close(e->oldest);
 }
 
 static void
@@ -70,7 +52,7 @@ release(struct deferred *d)
 {
     struct origin *o = (struct origin *)((char *)d - offsetof(struct origin, deferred));
 
-    endpoint_release(o->endpoint);
+    endpoint_release(o->x.endpoint);
     free(o);
 }
 
@@ -86,9 +68,8 @@ origin_close(struct origin *o)
     loop_unpost(&o->task);
     channel_close(&o->ch);
     h1_write_clear(&o->out);
-    flow_clear(&o->held);
     h1_reader_drop(&o->in);
-    count_server_closed(o->endpoint->server);
+    count_server_closed(o->x.endpoint->server);
     loop_defer(&o->deferred);
 }
 
@@ -104,7 +85,10 @@ ready(struct io *io)
         if (!io->writable)
             break;
         getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-        origin_connected(o, error);
+        if (error != 0)
+            exchange_cannot_connect(&o->x, dial_error(error), dial_is_ours(error));
+        else
+            origin_connected(o);
         break;
     case ORIGIN_BUSY:
         origin_ready(o);
@@ -121,12 +105,7 @@ ready(struct io *io)
 static void
 fire(struct timer *t)
 {
-    struct origin *o = (struct origin *)((char *)t - offsetof(struct origin, timer));
-
-    if (o->state == ORIGIN_IDLE)
-        origin_close(o);
-    else
-        origin_timeout(o);
+    origin_close((struct origin *)((char *)t - offsetof(struct origin, timer)));
 }
 
 static void
@@ -166,7 +145,8 @@ connect_to(struct endpoint *e)
     if (fd < 0)
         return NULL;
     o = xcalloc(1, sizeof *o);
-    o->endpoint = e;
+    exchange_init(&o->x, &h1_origin, e, &o->in.received);
+    o->x.connecting = true;
     o->state = ORIGIN_CONNECTING;
     o->ch.io.fd = fd;
     o->ch.io.ready = ready;
@@ -175,7 +155,6 @@ connect_to(struct endpoint *e)
     o->task.run = go_on;
     o->deferred.free = release;
     h1_write_init(&o->out);
-    flow_init(&o->held, SIZE_MAX);
     if (!loop_add(&o->ch.io)) {
         close(fd);
         free(o);
@@ -198,13 +177,13 @@ origin_take(struct endpoint *e, bool fresh)
         }
         unlink_idle(o);
         timer_stop(&o->timer);
-        o->reused = true;
+        o->x.reused = true;
         o->state = ORIGIN_BUSY;
         count_server_reused(e->server);
         return o;
     }
     o = connect_to(e);
-    if (o == NULL && errno == EMFILE && origin_evict())
+    if (o == NULL && errno == EMFILE && exchange_evict())
         o = connect_to(e);
     return o;
 }
@@ -226,13 +205,13 @@ is_silent(struct origin *o)
 static int64_t
 keep_ms(const struct origin *o)
 {
-    return o->idle_ms > 0 ? o->idle_ms : o->endpoint->server->upstream->keepalive_timeout;
+    return o->idle_ms > 0 ? o->idle_ms : o->x.endpoint->server->upstream->keepalive_timeout;
 }
 
 void
 origin_keep(struct origin *o)
 {
-    struct endpoint *p = o->endpoint;
+    struct endpoint *p = o->x.endpoint;
     int64_t most = p->server->upstream->keepalive;
 
     if (worker.draining || p->gone || most == 0 || !is_silent(o)) {

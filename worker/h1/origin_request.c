@@ -13,14 +13,14 @@
 static void
 half_close(struct origin *o)
 {
-    if (o->r->tunnel && o->r->request.body.ended && o->out.done && o->out.wire.bytes == 0)
+    if (o->x.r->tunnel && o->x.r->request.body.ended && o->out.done && o->out.wire.bytes == 0)
         channel_shutdown(&o->ch);
 }
 
 void
 origin_write(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
     if (o->writing || o->write_dead)
         return;
@@ -33,7 +33,7 @@ origin_write(struct origin *o)
             log_bug(__FILE__, __LINE__, "content longer or shorter than announced");
         if (o->out.wire.bytes == 0 || !o->ch.io.writable)
             break;
-        result = h1_write_flush(&o->out, &o->ch, &o->sent, false);
+        result = h1_write_flush(&o->out, &o->ch, &o->x.sent, false);
         r->moved_ms = clock_ms();
         if (result < 0) {
             o->write_dead = true;       /* what it had answered may still be read */
@@ -43,12 +43,12 @@ origin_write(struct origin *o)
         if (result == 0)
             o->ch.io.writable = false;
         pipeline_consumed(r);
-        if (o->r != r)
+        if (o->x.r != r)
             break;
         if (result == 0)
             break;
     }
     o->writing = false;
-    if (o->r == r)
+    if (o->x.r == r)
         half_close(o);
 }

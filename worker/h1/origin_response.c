@@ -2,14 +2,11 @@
  * The response comes in from an origin: interim heads, the head, content. It alone decides what a
  * response means for its framing (RFC 9112 6.3).
  */
-#include "worker/count.h"
 #include "worker/h1/origin.h"
 #include "worker/hop.h"
 #include "worker/pipeline.h"
 #include "worker/upstream/eject.h"
 
-#define INTERIMS_MOST 32
-#define RESPONSE_FIELDS_MOST 1000
 #define TURN_BYTES (1024 * 1024)        /* then others have their turn */
 #define KEEP_ALIVE_MOST 60              /* seconds of Keep-Alive: timeout=N that are believed */
 
@@ -48,7 +45,7 @@ contradicts_itself(const struct h1_head *h)
 static void
 set_framing(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
     const struct h1_head *h = o->head;
 
     r->no_content = r->method == METHOD_HEAD || h->status == 204 || h->status == 304;
@@ -67,13 +64,10 @@ set_framing(struct origin *o)
 static void
 on_final(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
-    o->status = o->head->status;
-    if (origin_retries_status(o))
+    if (exchange_retries_status(&o->x, o->head->status))
         return;
-    o->in_body = true;
-    flow_clear(&o->held);
     r->status = r->upstream_status = o->head->status;
     r->reason = o->head->reason;
     o->idle_ms = told_timeout(r);
@@ -85,16 +79,16 @@ on_final(struct origin *o)
 static void
 on_switch(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
     if (!is_switch(r)) {
-        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+        exchange_fail(&o->x, SLOTS_ERROR_MALFORMED, 502);
         return;
     }
-    o->status = 101;
-    o->in_body = true;
+    o->x.status = 101;
+    o->x.in_body = true;
     o->in.framing = H1_UNTIL_CLOSE;
-    eject_success(o->endpoint);
+    eject_success(o->x.endpoint);
     o->keep = false;
     r->tunnel = true;
     r->status = r->upstream_status = 101;
@@ -107,11 +101,11 @@ on_switch(struct origin *o)
 void
 origin_expect(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
     struct h1_limits *limits = arena_alloc(r->arena, sizeof *limits);
     size_t most = r->scope->policy.limits.response_head;
 
-    *limits = (struct h1_limits){.line = most, .field = most, .fields = most, .count = RESPONSE_FIELDS_MOST};
+    *limits = (struct h1_limits){.line = most, .field = most, .fields = most, .count = EXCHANGE_FIELDS_MOST};
     fields_init(&r->response.fields, r->arena);
     h1_head_init(o->head, &r->response.fields, limits);
 }
@@ -119,10 +113,10 @@ origin_expect(struct origin *o)
 static void
 on_interim(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
-    if (++o->interims > INTERIMS_MOST) {
-        origin_fail(o, SLOTS_ERROR_MALFORMED, 502);
+    if (++o->x.interims > EXCHANGE_INTERIMS_MOST) {
+        exchange_fail(&o->x, SLOTS_ERROR_MALFORMED, 502);
         return;
     }
     if (o->head->status == 100)
@@ -131,7 +125,7 @@ on_interim(struct origin *o)
     r->reason = o->head->reason;
     r->interim_sent = true;
     pipeline_interim(r, o->head->status);
-    if (o->r == r)
+    if (o->x.r == r)
         origin_expect(o);
 }
 
@@ -146,7 +140,7 @@ is_too_large(const struct h1_reader *in, size_t most)
 static bool
 parse_head(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
     struct h1_reader *in = &o->in;
     size_t most = r->scope->policy.limits.response_head;
     int result = h1_parse_response(o->head, in->in->data + in->at, in->in->fill - in->at);
@@ -155,7 +149,7 @@ parse_head(struct origin *o)
         return false;
     /* the limit is for the head as a whole, its first line too */
     if (result != H1_DONE || o->head->size > most) {
-        origin_fail(o, is_too_large(in, most) ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED, 502);
+        exchange_fail(&o->x, is_too_large(in, most) ? SLOTS_ERROR_LIMIT : SLOTS_ERROR_MALFORMED, 502);
         return false;
     }
     request_hold(r, in->in);
@@ -166,51 +160,40 @@ parse_head(struct origin *o)
         on_interim(o);
     else
         on_final(o);
-    return o->r == r;
+    return o->x.r == r;
 }
 
 /* True once the head is done; false where it has to be waited for, or the exchange is over. */
 static bool
 read_head(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
     for (;;) {
         ssize_t n;
 
-        while (h1_reader_has(&o->in) && !o->in_body)
+        while (h1_reader_has(&o->in) && !o->x.in_body)
             if (!parse_head(o))
                 break;
-        if (o->r != r)
+        if (o->x.r != r)
             return false;
-        if (o->in_body)
+        if (o->x.in_body)
             return true;
         n = h1_read_more(&o->in, o->head);
         if (n == -1)
             return false;
         if (n <= 0) {
-            origin_fail(o, SLOTS_ERROR_RESET, 502);
+            exchange_fail(&o->x, SLOTS_ERROR_RESET, 502);
             return false;
         }
-        o->answered = true;
+        o->x.answered = true;
     }
-}
-
-/* The response breaks off: the client must see that it does. */
-static void
-truncate_response(struct origin *o, enum slots_error kind)
-{
-    o->r->response.body.broken = true;
-    origin_complain(o, kind);
-    count_server_error(origin_server(o), kind);
-    eject_failure(o->endpoint, slots_error_name[kind]);
-    origin_abandon(o);
 }
 
 static void
 read_body(struct origin *o, size_t *budget)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
 
     switch (h1_read_body(&o->in, &r->response.body, r->spliced, budget)) {
     case H1_READ_WAIT:
@@ -218,17 +201,17 @@ read_body(struct origin *o, size_t *budget)
     case H1_READ_END:
         /* a write that failed took the reset with it: what looks like a FIN may be none */
         if (o->in.framing == H1_UNTIL_CLOSE && o->write_dead && !r->tunnel)
-            truncate_response(o, SLOTS_ERROR_RESET);
+            exchange_truncate(&o->x, SLOTS_ERROR_RESET);
         else
             origin_complete(o);
         break;
     case H1_READ_EOF:
     case H1_READ_ERROR:
-        truncate_response(o, SLOTS_ERROR_RESET);
+        exchange_truncate(&o->x, SLOTS_ERROR_RESET);
         break;
     case H1_READ_MALFORMED:
     case H1_READ_LARGE:
-        truncate_response(o, SLOTS_ERROR_MALFORMED);
+        exchange_truncate(&o->x, SLOTS_ERROR_MALFORMED);
         break;
     }
     pipeline_body(r);
@@ -241,7 +224,7 @@ read_body(struct origin *o, size_t *budget)
 void
 origin_read(struct origin *o)
 {
-    struct request *r = o->r;
+    struct request *r = o->x.r;
     size_t budget = TURN_BYTES;
 
     if (o->reading) {
@@ -251,10 +234,10 @@ origin_read(struct origin *o)
     o->reading = true;
     do {
         o->read_again = false;
-        if (!o->in_body && !read_head(o))
+        if (!o->x.in_body && !read_head(o))
             break;
         read_body(o, &budget);
-        if (o->r != r)
+        if (o->x.r != r)
             break;
         if (budget == 0) {
             loop_post(&o->task);

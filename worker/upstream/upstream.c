@@ -13,9 +13,9 @@
 #include "worker/base/clock.h"
 #include "worker/base/hash.h"
 #include "worker/base/log.h"
-#include "worker/h1/origin.h"
 #include "worker/state.h"
 #include "worker/upstream/balance.h"
+#include "worker/upstream/exchange.h"
 #include "worker/upstream/queue.h"
 
 #define STAMP_MS 15000
@@ -102,7 +102,7 @@ dismiss(struct endpoint *e)
 {
     endpoint_hold(e);
     e->gone = true;
-    origin_pool_close(e);
+    exchange_pool_close(e);
     endpoint_release(e);
 }
 

@@ -7,7 +7,7 @@
 
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
-#include "worker/h1/origin.h"
+#include "worker/upstream/exchange.h"
 
 #define AGAIN_MS 60000
 #define TARGET_TOLD 200         /* bytes of it */
@@ -30,25 +30,36 @@ say(struct endpoint *e, enum slots_error kind, struct str what, const struct req
 }
 
 void
-origin_complain(const struct origin *o, enum slots_error kind)
+trouble_of_exchange(const struct exchange *x, enum slots_error kind)
 {
     static const struct str what[SLOTS_ERRORS] = {
-        [SLOTS_ERROR_MALFORMED] = {"its response is no HTTP/1.1", 27},
         [SLOTS_ERROR_TIMEOUT] = {"timed out", 9},
         [SLOTS_ERROR_RESET] = {"closed before its response was whole", 36},
         [SLOTS_ERROR_LIMIT] = {"the head of its response is larger than limits.response_head", 60},
     };
 
-    if (kind == SLOTS_ERROR_CONNECT)
-        return;                 /* that was told, with its errno */
-    if (kind == SLOTS_ERROR_TIMEOUT && o->state == ORIGIN_CONNECTING)
-        say(o->endpoint, SLOTS_ERROR_CONNECT, STR("timed out while it was connected to"), o->r);
+    if (kind == SLOTS_ERROR_CONNECT || (kind == SLOTS_ERROR_TIMEOUT && x->connecting))
+        return;                 /* that was told, with its reason */
+    if (kind == SLOTS_ERROR_MALFORMED)
+        say(x->endpoint, kind, arena_printf(x->r->arena, "its response is no %s", x->protocol->source.name), x->r);
     else
-        say(o->endpoint, kind, what[kind], o->r);
+        say(x->endpoint, kind, what[kind], x->r);
 }
 
 void
-origin_cannot_connect(const struct request *r, struct endpoint *e, int error)
+trouble_connecting(const struct request *r, struct endpoint *e, const char *why)
 {
-    say(e, SLOTS_ERROR_CONNECT, arena_printf(r->arena, "cannot connect: %s", strerror(error)), r);
+    say(e, SLOTS_ERROR_CONNECT, arena_printf(r->arena, "cannot connect: %s", why), r);
+}
+
+void
+trouble_expired(const struct exchange *x, const char *why)
+{
+    say(x->endpoint, SLOTS_ERROR_CONNECT, str_of(why), x->r);
+}
+
+void
+trouble_declined(const struct exchange *x, const char *why)
+{
+    say(x->endpoint, SLOTS_ERROR_INTERNAL, str_of(why), x->r);
 }
