@@ -67,6 +67,34 @@ const struct key keys_policy[] = {
     {0},
 };
 
+static const struct key certificate[] = {
+    {.name = "cert", .type = KEY_FILE, .offset = offsetof(struct certificate, cert),
+     .help = "the certificate, as PEM, then those that issued it, but for the root"},
+    {.name = "key", .type = KEY_FILE, .offset = offsetof(struct certificate, key),
+     .help = "its private key, as PEM, without a passphrase"},
+    {.name = "ocsp", .type = KEY_FILE, .offset = offsetof(struct certificate, ocsp), .def = "",
+     .help = "an OCSP response to staple, as DER; default asked for where the certificate says whom"},
+    {0},
+};
+
+static const struct key listener_tls[] = {
+    {.name = "certificates", .type = KEY_LIST, .offset = offsetof(struct listener_tls, certificates),
+     .help = "chosen by SNI; the first is the default", .keys = certificate, .size = sizeof(struct certificate),
+     .line = offsetof(struct certificate, line) + 1},
+    {.name = "min_version", .type = KEY_CHOICE, .offset = offsetof(struct listener_tls, min_version), .def = "1.2",
+     .help = "the oldest TLS that is spoken", .words = (const char *const[]){"1.2", "1.3", NULL}},
+    {.name = "ciphers", .type = KEY_STRING, .offset = offsetof(struct listener_tls, ciphers), .def = "",
+     .help = "in OpenSSL's syntax; default ECDHE with AES-GCM or ChaCha20-Poly1305"},
+    {.name = "alpn", .type = KEY_CUSTOM, .def = "[h2, http/1.1]", .help = "what is spoken, the best first",
+     .custom = load_alpn, WANTS("a list of h2 and http/1.1")},
+    {.name = "client_ca", .type = KEY_FILE, .offset = offsetof(struct listener_tls, client_ca), .def = "",
+     .help = "who issues clients' certificates, as PEM"},
+    {.name = "client_verify", .type = KEY_CHOICE, .offset = offsetof(struct listener_tls, client_verify),
+     .def = "none", .help = "whether clients are asked for a certificate, and must have one",
+     .words = (const char *const[]){"none", "optional", "require", NULL}},
+    {0},
+};
+
 static const struct key listener[] = {
     {.name = "address", .type = KEY_CUSTOM, .help = "where to listen", .custom = load_listen_address,
      WANTS("ADDRESS:PORT, [IPV6]:PORT or unix:/path")},
@@ -74,6 +102,10 @@ static const struct key listener[] = {
      .help = "by which sites say that they are on it"},
     {.name = "proxy_protocol", .type = KEY_BOOL, .offset = offsetof(struct listener, proxy_protocol),
      .def = "false", .help = "true: a PROXY header, v1 or v2, is required, from a trusted proxy"},
+    {.name = "h2c", .type = KEY_BOOL, .offset = offsetof(struct listener, h2c), .def = "false",
+     .help = "true: HTTP/2 in the clear, by prior knowledge, beside HTTP/1"},
+    {.name = "tls", .type = KEY_SECTION, .offset = offsetof(struct listener, tls), .def = "",
+     .help = "TLS with clients", .keys = listener_tls, .off = true},
     {0},
 };
 

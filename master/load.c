@@ -280,6 +280,7 @@ load_top(struct loader *l, const struct node *root)
     l->top = load_scope(l, keys_top, root, taken, &l->conf->scope, NULL, KEY_TOP);
     load_fill(l, keys_top, given, root, l->conf, KEY_TOP, true);
     load_check_listeners(l, yaml_get(root, "listen"));
+    load_check_listeners_tls(l, yaml_get(root, "listen"));
     load_check_upstreams(l, yaml_get(root, "upstreams"));
     load_check_sites(l, yaml_get(root, "sites"));
     load_check_cache(l, root);

@@ -119,6 +119,16 @@ void load_check_upstream(struct loader *l, struct upstream *u, const struct node
 int load_server_name(struct loader *l, const struct key *k, const struct node *n, void *at);
 void load_check_upstream_tls(struct loader *l, struct upstream *u, const struct node *n);
 
+/* load_tls.c: `tls` of a listener. */
+int load_alpn(struct loader *l, const struct key *k, const struct node *n, void *at);
+void load_check_listeners_tls(struct loader *l, const struct node *listen);
+/*
+ * A file that `key` at n names; no path, no bytes, and that is good. The bytes are wiped and gone once all is loaded.
+ * False: it cannot be read, which was told. A `key` that everybody may read is warned of.
+ */
+struct tls_pem;
+bool load_tls_file(struct loader *l, const struct node *n, const char *key, struct str path, struct tls_pem *pem);
+
 /* load_servers.c: what has an address. */
 int load_listen_address(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_server_address(struct loader *l, const struct key *k, const struct node *n, void *at);
