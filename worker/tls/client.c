@@ -323,7 +323,17 @@ tls_client_open(const struct server *s, struct tls_memory *m)
     return ssl;
 }
 
-/* The chain did not hold: whose certificate it is that was refused helps, and is the server's to choose; not told. */
+/* The server's own words, but for the version of TLS that OpenSSL puts before them. */
+static const char *
+why_alert(const char *text)
+{
+    static char why[WHY_SIZE];
+    const char *alert = strstr(text, "alert ");
+
+    snprintf(why, sizeof(why), "alert from the server: %s", alert != NULL ? alert + 6 : text);
+    return why;
+}
+
 static const char *
 why_unverified(long result)
 {
@@ -333,20 +343,23 @@ why_unverified(long result)
     return why;
 }
 
+/* An empty queue: it was the socket. */
 static const char *
-why_error(unsigned long error)
+why_error(unsigned long error, const char *lost, const char *closed)
 {
     static char why[WHY_SIZE];
     int reason = ERR_GET_REASON(error);
     const char *text = ERR_reason_error_string(error);
 
     if (error == 0)
-        return "connection lost in the TLS handshake";
+        return lost;
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        return "closed in the TLS handshake";
+        return closed;
+    if (ERR_GET_LIB(error) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET && text != NULL)
+        return why_alert(text);
     if (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST || reason == SSL_R_PACKET_LENGTH_TOO_LONG)
         return "TLS handshake failed: the server does not speak TLS";
-    snprintf(why, sizeof(why), "TLS handshake failed: %s", text != NULL ? text : "unknown");
+    snprintf(why, sizeof(why), "TLS failed: %s", text != NULL ? text : "unknown");
     return why;
 }
 
@@ -359,5 +372,14 @@ tls_client_why(struct ssl_st *ssl)
     ERR_clear_error();
     if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         return why_unverified(result);
-    return why_error(error);
+    return why_error(error, "connection lost in the TLS handshake", "closed in the TLS handshake");
+}
+
+const char *
+tls_client_lost(void)
+{
+    unsigned long error = ERR_peek_error();
+
+    ERR_clear_error();
+    return why_error(error, "connection lost", "closed without TLS's close_notify");
 }

@@ -30,5 +30,7 @@ void tls_client_forget(struct tls_memory *m);
 
 /* After a handshake that failed: why, in a few words ("certificate verify failed: unable to get local issuer certificate"). */
 const char *tls_client_why(struct ssl_st *ssl);
+/* After a read or write that failed: as well ("alert from the server: certificate required"). */
+const char *tls_client_lost(void);
 
 #endif

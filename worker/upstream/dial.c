@@ -150,3 +150,9 @@ dial_expire(const struct channel *ch, const struct endpoint *e)
     count_server_tls(e->server, SLOTS_TLS_FAILED);
     return "timed out in the TLS handshake";
 }
+
+const char *
+dial_lost(const struct channel *ch)
+{
+    return ch->tls != NULL ? tls_client_lost() : dial_error(errno);
+}

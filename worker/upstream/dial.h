@@ -26,6 +26,9 @@ enum dial_step dial_go_on(struct channel *ch, struct endpoint *e, const char **w
 /* The dialler's time is over before it is done: counts that, and says what it was at. */
 const char *dial_expire(const struct channel *ch, const struct endpoint *e);
 
+/* Why the last read or write on the channel has failed, good until the next call. Ask at once. */
+const char *dial_lost(const struct channel *ch);
+
 /* An errno in the words of `why`, good until the next call. */
 const char *dial_error(int error);
 
