@@ -12,10 +12,10 @@
 
 /* The connection is kept if the request went out whole, too. */
 static bool
-is_to_be_kept(const struct origin *o)
+is_to_be_kept(struct origin *o)
 {
     return o->keep && !h1_reader_has(&o->in) && o->out.done && o->out.wire.bytes == 0 && !o->write_dead &&
-           !o->x.r->tunnel;
+           !o->x.r->tunnel && channel_flush(&o->ch) == 1;
 }
 
 void
@@ -66,7 +66,7 @@ origin_ready(struct origin *o)
 {
     struct request *r = o->x.r;
 
-    if (o->ch.io.writable && (o->out.wire.bytes > 0 || r->request.body.bytes > 0))
+    if (o->ch.io.writable && (o->out.wire.bytes > 0 || r->request.body.bytes > 0 || o->ch.tls != NULL))
         origin_write(o);
     /* the last turn may have ended with content read but not decoded */
     if (o->x.r == r && (o->ch.io.readable || h1_reader_has(&o->in)))
@@ -149,18 +149,21 @@ expire(struct exchange *x)
     return dial_expire(&((struct origin *)x)->ch, x->endpoint);
 }
 
-const struct exchange_protocol h1_origin = {
-    .source = {
-        .name = "HTTP/1.1",
-        .splices = true,
-        .read = source_read,
-        .write = source_write,
-        .stop = source_stop,
-    },
-    .take = take,
-    .begin = begin,
-    .abandon = abandon,
-    .expire = expire,
-    .close_idle = origin_close_idle,
-    .evict = origin_evict,
-};
+#define TABLE(pipes) \
+    { \
+        .source = { \
+            .name = "HTTP/1.1", \
+            .splices = pipes, \
+            .read = source_read, \
+            .write = source_write, \
+            .stop = source_stop, \
+        }, \
+        .take = take, \
+        .begin = begin, \
+        .abandon = abandon, \
+        .expire = expire, \
+        .close_idle = origin_close_idle, \
+        .evict = origin_evict, \
+    }
+
+const struct exchange_protocol h1_origin = TABLE(true), h1_origin_tls = TABLE(false);

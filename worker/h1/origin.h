@@ -31,9 +31,10 @@ struct origin {
     bool reading, read_again;   /* origin_read is at work, and was asked to go on */
     bool writing;
     bool write_dead;            /* the server takes no more; its response may still come */
+    bool half_closed;           /* a tunnel's: the server was told that no more comes */
 };
 
-extern const struct exchange_protocol h1_origin;
+extern const struct exchange_protocol h1_origin, h1_origin_tls;
 
 /* --- h1/origin_conn.c: connections --- */
 

@@ -1,14 +1,10 @@
 /*
  * Connections to servers, and the pools they wait in. It alone knows when one may be used again:
- * idle ones stay on the loop, and any event on one (a stray byte, a FIN) closes it; what the kernel
- * said in this turn but nobody was called for yet is looked at before use.
+ * idle ones stay on the loop, and any byte or end on one closes it, but for what is TLS's own (tickets come late); what
+ * the kernel said in this turn but nobody was called for yet is looked at before use.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "worker/base/arena.h"
 #include "worker/count.h"
@@ -63,9 +59,11 @@ origin_close(struct origin *o)
         return;
     if (o->state == ORIGIN_IDLE)
         unlink_idle(o);
-    o->state = ORIGIN_CLOSED;
     timer_stop(&o->timer);
     loop_unpost(&o->task);
+    if (o->state == ORIGIN_IDLE)
+        channel_finish(&o->ch);
+    o->state = ORIGIN_CLOSED;
     channel_close(&o->ch);
     h1_write_clear(&o->out);
     h1_reader_drop(&o->in);
@@ -73,28 +71,47 @@ origin_close(struct origin *o)
     loop_defer(&o->deferred);
 }
 
+/* Whether nothing stands unread: asked only where the last read was not a short one. */
+static bool
+is_silent(struct origin *o)
+{
+    char c;
+
+    return channel_read(&o->ch, &c, 1) == -1;
+}
+
+static void
+go_on_dialling(struct origin *o)
+{
+    const char *why;
+    bool ours;
+
+    switch (dial_go_on(&o->ch, o->x.endpoint, &why, &ours)) {
+    case DIAL_WAIT:
+        break;
+    case DIAL_DONE:
+        origin_connected(o);
+        break;
+    case DIAL_FAILED:
+        exchange_cannot_connect(&o->x, why, ours);
+        break;
+    }
+}
+
 static void
 ready(struct io *io)
 {
     struct origin *o = (struct origin *)((char *)io - offsetof(struct origin, ch.io));
-    int error = 0;
-    socklen_t n = sizeof error;
 
     switch (o->state) {
     case ORIGIN_CONNECTING:
-        if (!io->writable)
-            break;
-        getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-        if (error != 0)
-            exchange_cannot_connect(&o->x, dial_error(error), dial_is_ours(error));
-        else
-            origin_connected(o);
+        go_on_dialling(o);
         break;
     case ORIGIN_BUSY:
         origin_ready(o);
         break;
     case ORIGIN_IDLE:
-        if (io->readable)
+        if (!is_silent(o))
             origin_close(o);
         break;
     case ORIGIN_CLOSED:
@@ -117,49 +134,27 @@ go_on(struct task *t)
         origin_ready(o);
 }
 
-static int
-open_socket(const struct addr *a)
-{
-    struct sockaddr_storage ss;
-    socklen_t n = addr_to_sockaddr(a, &ss);
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-
-    if (fd < 0)
-        return -1;
-    if (ss.ss_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&ss, n) == 0 || errno == EINPROGRESS)
-        return fd;
-    one = errno;
-    close(fd);
-    errno = one;
-    return -1;
-}
-
 static struct origin *
 connect_to(struct endpoint *e)
 {
-    struct origin *o;
-    int fd = open_socket(&e->address);
+    struct origin *o = xcalloc(1, sizeof *o);
 
-    if (fd < 0)
+    o->ch.io.ready = ready;
+    if (!dial_begin(&o->ch, e)) {
+        int error = errno;
+
+        free(o);
+        errno = error;
         return NULL;
-    o = xcalloc(1, sizeof *o);
-    exchange_init(&o->x, &h1_origin, e, &o->in.received);
+    }
+    exchange_init(&o->x, e->server->upstream->tls.on ? &h1_origin_tls : &h1_origin, e, &o->in.received);
     o->x.connecting = true;
     o->state = ORIGIN_CONNECTING;
-    o->ch.io.fd = fd;
-    o->ch.io.ready = ready;
     o->in.ch = &o->ch;
     o->timer.fire = fire;
     o->task.run = go_on;
     o->deferred.free = release;
     h1_write_init(&o->out);
-    if (!loop_add(&o->ch.io)) {
-        close(fd);
-        free(o);
-        return NULL;
-    }
     endpoint_hold(e);
     count_server_opened(e->server);
     return o;
@@ -171,7 +166,7 @@ origin_take(struct endpoint *e, bool fresh)
     struct origin *o;
 
     while (!fresh && (o = e->newest) != NULL) {
-        if (o->ch.io.readable) {
+        if (!is_silent(o)) {
             origin_close(o);
             continue;
         }
@@ -186,20 +181,6 @@ origin_take(struct endpoint *e, bool fresh)
     if (o == NULL && errno == EMFILE && exchange_evict())
         o = connect_to(e);
     return o;
-}
-
-/* Whether nothing stands unread in the socket: asked only where the last read was not a short one. */
-static bool
-is_silent(struct origin *o)
-{
-    char c;
-
-    if (!o->ch.io.readable)
-        return true;
-    if (o->ch.io.hangup || recv(o->ch.io.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
-        return false;
-    o->ch.io.readable = false;
-    return true;
 }
 
 static int64_t

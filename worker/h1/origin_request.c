@@ -13,8 +13,11 @@
 static void
 half_close(struct origin *o)
 {
-    if (o->x.r->tunnel && o->x.r->request.body.ended && o->out.done && o->out.wire.bytes == 0)
-        channel_shutdown(&o->ch);
+    if (!o->x.r->tunnel || !o->x.r->request.body.ended || !o->out.done || o->out.wire.bytes > 0 || o->half_closed ||
+        channel_flush(&o->ch) != 1)
+        return;
+    o->half_closed = true;
+    channel_shutdown(&o->ch);
 }
 
 void
@@ -31,7 +34,8 @@ origin_write(struct origin *o)
 
         if (body && !h1_write_body(&o->out, r, &r->request))
             log_bug(__FILE__, __LINE__, "content longer or shorter than announced");
-        if (o->out.wire.bytes == 0 || !o->ch.io.writable)
+        /* of what was taken, some may not be with the kernel yet */
+        if (!o->ch.io.writable || (o->out.wire.bytes == 0 && channel_flush(&o->ch) == 1))
             break;
         result = h1_write_flush(&o->out, &o->ch, &o->x.sent, false);
         r->moved_ms = clock_ms();
