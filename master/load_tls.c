@@ -1,6 +1,6 @@
 /*
- * `tls` of a listener, and the files that are named anywhere under a `tls`. Knows that the master alone opens them, each
- * time that it reads the configuration; that what was read is wiped once OpenSSL has it; and at which place in the
+ * `tls` of a listener, and the files that are named anywhere under a `tls`. Knows that the master alone opens them,
+ * each time that it reads the configuration; that what was read is wiped once OpenSSL has it; and at which place in the
  * configuration trouble with a certificate is told.
  */
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "master/loader.h"
+#include "master/privilege.h"
 #include "worker/tls/server.h"
 
 #define FILE_MOST (1024 * 1024) /* bytes */
@@ -81,6 +82,8 @@ load_tls_file(struct loader *l, const struct node *n, const char *key, struct st
     *pem = (struct tls_pem){NULL, 0};
     if (path.n == 0)
         return true;
+    if (strcmp(key, "key") == 0)
+        privilege_hide();
     fd = open(arena_cstr(l->scratch, path), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     why = read_open(l, fd, &st, pem);
     if (why != NULL)
@@ -199,7 +202,7 @@ load_check_listeners_tls(struct loader *l, const struct node *listen)
             continue;
         at->tls.on = true;
         if (at->h2c)
-            load_error(l, yaml_get(element, "h2c"), "`h2c` is HTTP/2 in the clear: with `tls` it is `alpn` that has h2");
+            load_error(l, yaml_get(element, "h2c"), "`h2c` is HTTP/2 in the clear: with `tls`, `alpn` says h2");
         if (l->users)           /* text that stands for a file names no others */
             make_server(l, &at->tls, tls);
     }

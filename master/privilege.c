@@ -87,6 +87,22 @@ privilege_drop(const struct privilege *p)
     return p->uid == 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define TRACES_ITSELF 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TRACES_ITSELF 1
+#endif
+#endif
+
+void
+privilege_hide(void)
+{
+#ifndef TRACES_ITSELF
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 /*
  * A connection each to the client and to a server are needed, a pipe of two descriptors to splice between
  * them is welcome; the rest is for logs and the like.

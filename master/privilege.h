@@ -23,6 +23,12 @@ struct privilege {
 bool privilege_find(struct privilege *p, const struct conf *conf, struct reason *why);
 void privilege_free(struct privilege *p);
 
+/*
+ * From now on nobody but root can trace this process or its children, and no core of them is written: before a private
+ * key is read. (Not where a sanitizer was built in: it traces the process itself.)
+ */
+void privilege_hide(void);
+
 /* In the worker to be. False with errno. */
 bool privilege_drop(const struct privilege *p);
 

@@ -17,6 +17,7 @@
 #include "worker/pace.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
+#include "worker/tls/facts.h"
 
 #define PIECES 16
 
@@ -320,7 +321,7 @@ copy_client(struct request *f, const struct request *r)
     f->local = r->local;
     f->peer_trusted = r->peer_trusted;
     f->https = r->https;
-    f->tls = r->tls;
+    f->tls = tls_facts_copy(r->tls, f->arena);     /* the client may leave first */
     f->id = arena_copy(f->arena, r->id);
 }
 

@@ -5,6 +5,7 @@
 #include "worker/read.h"
 
 #include "worker/forwarded.h"
+#include "worker/tls/facts.h"
 #include "worker/trace.h"
 
 /* RFC 9110 9.3.8: no content in a TRACE. A method is whatever token came; CONNECT would be a tunnel. */
@@ -107,6 +108,19 @@ read_target(struct request *r)
     return 0;
 }
 
+/*
+ * RFC 9110 7.4: where clients' certificates are asked for, the handshake was for one name, and its outcome is not lent
+ * to another site of the same listener.
+ */
+static int
+read_agreement(struct request *r)
+{
+    if (r->tls == NULL || !r->tls->strict || (r->tls->sni.n > 0 && str_eq(r->tls->sni, r->host.name)))
+        return 0;
+    trace(r, r->listener->line, "421: clients' certificates are asked for, and Host is not the name of the handshake");
+    return 421;
+}
+
 /* RFC 9110 10.1.1. An HTTP/1.0 client's expectation is ignored. */
 static int
 read_expect(struct request *r)
@@ -129,7 +143,8 @@ read_request(struct request *r)
 {
     int status;
 
-    if ((status = read_method(r)) != 0 || (status = read_target(r)) != 0 || (status = read_host(r)) != 0)
+    if ((status = read_method(r)) != 0 || (status = read_target(r)) != 0 || (status = read_host(r)) != 0 ||
+        (status = read_agreement(r)) != 0)
         return status;
     forwarded_trust(r);
     /* RFC 9110 7.4: a request for https that did not come over it is misdirected */

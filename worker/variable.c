@@ -8,6 +8,7 @@
 #include "worker/block.h"
 #include "worker/param.h"
 #include "worker/request.h"
+#include "worker/tls/facts.h"
 
 struct str
 variable_decimal(struct request *r, uint64_t value)
@@ -263,6 +264,42 @@ get_protocol(struct request *r, struct str arg)
     return r->protocol;
 }
 
+/* Of the client's own connection: in the clear there is nothing to say of TLS. */
+static struct str
+get_tls_version(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->tls != NULL ? r->tls->version : STR_NONE;
+}
+
+static struct str
+get_tls_cipher(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->tls != NULL ? r->tls->cipher : STR_NONE;
+}
+
+static struct str
+get_sni(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->tls != NULL ? r->tls->sni : STR_NONE;
+}
+
+static struct str
+get_client_cert_subject(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->tls != NULL ? r->tls->subject : STR_NONE;
+}
+
+static struct str
+get_client_verify(struct request *r, struct str arg)
+{
+    (void)arg;
+    return r->tls != NULL ? r->tls->verify : STR_NONE;
+}
+
 static struct str
 get_site(struct request *r, struct str arg)
 {
@@ -388,6 +425,11 @@ const struct variable variables[] = {
     {"cookie_", get_cookie, "a cookie of the request, - as _", false},
     {"request_id", get_request_id, "the request's own id", false},
     {"protocol", get_protocol, "HTTP/1.0 or HTTP/1.1", false},
+    {"tls_version", get_tls_version, "TLSv1.2 or TLSv1.3, of the connection; empty in the clear", false},
+    {"tls_cipher", get_tls_cipher, "its cipher, as OpenSSL calls it", false},
+    {"sni", get_sni, "the name that the client asked for in the handshake", false},
+    {"client_cert_subject", get_client_cert_subject, "the subject of the client's certificate, RFC 2253", false},
+    {"client_verify", get_client_verify, "SUCCESS, or NONE where the client has shown no certificate", false},
     {"site", get_site, "the first host of the site", false},
     {"route", get_route, "the route's name", false},
     {"upstream", get_upstream, "the upstream's name", false},
@@ -425,6 +467,11 @@ static const char *const elsewhere[][2] = {
     {"site", "server_name"},
     {"port", "server_port"},
     {"protocol", "server_protocol"},
+    {"tls_version", "ssl_protocol"},
+    {"tls_cipher", "ssl_cipher"},
+    {"sni", "ssl_server_name"},
+    {"client_cert_subject", "ssl_client_s_dn"},
+    {"client_verify", "ssl_client_verify"},
     {"bytes_received", "request_length"},
     {"bytes_sent", "body_bytes_sent"},
     {"time", "time_local"},

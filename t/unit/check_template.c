@@ -269,14 +269,15 @@ START_TEST(escaping_is_for_values_alone)
 }
 END_TEST
 
-/* The contract's list, TLS apart. */
+/* The contract's list. */
 START_TEST(every_variable_of_the_contract_is_there)
 {
     const char *names[] = {
         "client_ip", "client_port", "scheme", "host", "port", "method", "uri", "path", "query", "arg_x", "http_x",
-        "cookie_x", "request_id", "protocol", "site", "route", "upstream", "status", "upstream_address",
-        "upstream_status", "upstream_tries", "sent_http_x", "bytes_received", "bytes_sent", "time", "msec",
-        "request_time", "connect_time", "header_time", "response_time", "cache",
+        "cookie_x", "request_id", "protocol", "tls_version", "tls_cipher", "sni", "client_cert_subject",
+        "client_verify", "site", "route", "upstream", "status", "upstream_address", "upstream_status",
+        "upstream_tries", "sent_http_x", "bytes_received", "bytes_sent", "time", "msec", "request_time", "connect_time",
+        "header_time", "response_time", "cache",
     };
     size_t n = 0;
 

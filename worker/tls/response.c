@@ -13,6 +13,8 @@
 #define SKEW_S 300              /* clocks differ */
 #define DAY_S 86400
 
+const char response_revoked[] = "the certificate is revoked";
+
 /* Of a good time; 0 for none. */
 static int64_t
 seconds(const ASN1_GENERALIZEDTIME *t)
@@ -70,25 +72,47 @@ is_signed(OCSP_BASICRESP *basic, X509 *issuer)
     return good;
 }
 
+/*
+ * Whose key has signed `leaf`, among the certificates that the responder sent along: no matter where it comes from, the
+ * signature shows it. For files of certificates that end before the root.
+ */
+static X509 *
+find_issuer(OCSP_BASICRESP *basic, X509 *leaf)
+{
+    const STACK_OF(X509) *sent = OCSP_resp_get0_certs(basic);
+
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        X509 *x = sk_X509_value(sent, i);
+
+        if (X509_check_issued(x, leaf) == X509_V_OK && X509_verify(leaf, X509_get0_pubkey(x)) == 1)
+            return x;
+    }
+    return NULL;
+}
+
 static int64_t
 judge(OCSP_BASICRESP *basic, X509 *leaf, X509 *issuer, int64_t now_s, int64_t *this_s, const char **why)
 {
-    OCSP_SINGLERESP *single = find(basic, leaf, issuer);
+    OCSP_SINGLERESP *single = NULL;
     ASN1_GENERALIZEDTIME *from, *to;
     int64_t known, until;
     int status;
 
-    if (single == NULL) {
+    if (issuer == NULL && (issuer = find_issuer(basic, leaf)) == NULL) {
+        *why = "who issued the certificate is not in its file";
+        return 0;
+    }
+    if ((single = find(basic, leaf, issuer)) == NULL) {
         *why = "it is not about this certificate";
         return 0;
     }
     status = OCSP_single_get0_status(single, NULL, NULL, &from, &to);
     known = seconds(from);
     until = to != NULL ? seconds(to) : known + DAY_S;
-    if (status != V_OCSP_CERTSTATUS_GOOD)
-        *why = status == V_OCSP_CERTSTATUS_REVOKED ? "the certificate is revoked" : "the certificate is unknown there";
-    else if (!is_signed(basic, issuer))
+    if (!is_signed(basic, issuer))
         *why = "its signature is not the issuer's";
+    else if (status != V_OCSP_CERTSTATUS_GOOD)
+        *why = status == V_OCSP_CERTSTATUS_REVOKED ? response_revoked : "the certificate is unknown there";
     else if (known == 0 || known > now_s + SKEW_S)
         *why = "it is not good yet";
     else if (until <= now_s)
@@ -111,8 +135,6 @@ response_until(const void *der, size_t n, X509 *leaf, X509 *issuer, int64_t now_
 
     if (n > RESPONSE_MOST)
         *why = "it is too long";
-    else if (issuer == NULL)
-        *why = "the issuer's certificate is not in the file of the certificate";
     else if ((response = d2i_OCSP_RESPONSE(NULL, &p, (long)n)) == NULL || p != (const unsigned char *)der + n)
         *why = "it is no OCSP response";
     else if (OCSP_response_status(response) != OCSP_RESPONSE_STATUS_SUCCESSFUL)

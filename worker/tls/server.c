@@ -1,7 +1,7 @@
 /*
- * A listener's TLS: its contexts, and which of them a ClientHello gets. Knows that OpenSSL looks for a session before it
- * tells anybody the name, so that the choice is made earlier, in the hello's callback; and that what a connection may
- * resume is what this one could have become itself: with these certificates, these rules, this name.
+ * A listener's TLS: its contexts, and which of them a ClientHello gets. Knows that OpenSSL looks for a session before
+ * it tells anybody the name, so that the choice is made earlier, in the hello's callback; and that what a connection
+ * may resume is what this one could have become itself: with these certificates, these rules, this name.
  *
  * All contexts of a listener have the same rules. OpenSSL takes most of them from the one that the session was made
  * with, some from the one that was chosen.
@@ -112,8 +112,8 @@ make_rules(struct tls_server *s, const struct tls_server_files *files)
 }
 
 /*
- * What this connection may resume. Only under the same name, too: RFC 6066 3 has it so, and $sni of a resumed session is
- * the first one's.
+ * What this connection may resume. Only under the same name, too: RFC 6066 3 has it so, and $sni of a resumed session
+ * is the first one's.
  */
 static bool
 bind_session(SSL *ssl, const struct tls_set *set, struct str name)

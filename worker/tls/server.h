@@ -48,8 +48,8 @@ struct tls_trouble {
 /*
  * Master. NULL where something is wrong. `tell` is called for each thing that is, warnings too; with what was given.
  */
-struct tls_server *tls_server_new(const struct listener_tls *conf, const struct tls_server_files *files, struct arena *a,
-                                  void (*tell)(void *with, const struct tls_trouble *t), void *with);
+struct tls_server *tls_server_new(const struct listener_tls *conf, const struct tls_server_files *files,
+                                  struct arena *a, void (*tell)(void *with, const struct tls_trouble *t), void *with);
 
 /*
  * Worker, at its start: where ticket keys and staples are; either may be NULL. At a handshake whose client asks for a

@@ -123,8 +123,8 @@ tell_mismatch(struct tls_server *s, int i, const struct tls_held *h)
         at++;
     ERR_clear_error();
     if (at < sk_X509_num(h->chain))
-        tls_server_fail(s, i, "cert", "the key belongs to certificate %d of the file: the server's own has to come first",
-                        at + 2);
+        tls_server_fail(s, i, "cert", "the key belongs to certificate %d of the file: the server's own has to come "
+                        "first", at + 2);
     else
         tls_server_fail(s, i, "key", "it is not the key of this certificate");
 }

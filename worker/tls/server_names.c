@@ -105,7 +105,7 @@ cover(const struct pairs *pairs, struct str name, struct tls_held *held[KINDS])
         take(pairs, wildcard, held);
 }
 
-/* The first certificate, and with it what else covers its first name: who sends no name may know but one kind of key. */
+/* The first certificate, and with it what else covers its first name: a client without a name may do one kind alone. */
 static struct tls_set *
 make_first(struct tls_server *s, const struct pairs *pairs)
 {
@@ -129,7 +129,8 @@ tell_unused(struct tls_server *s)
                 used[s->names[i].set->held[k] - s->held] = true;
     for (size_t i = 0; i < s->held_count; i++)
         if (!used[i])
-            tls_server_warn(s, (int)i, "cert", "no client ever gets it: other certificates before it have all its names");
+            tls_server_warn(s, (int)i, "cert", "no client ever gets it: others of its kind that go before it have all "
+                            "its names");
     free(used);
 }
 
