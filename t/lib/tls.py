@@ -2,7 +2,7 @@
 that speak TLS.
 
     cert = make("www.example.com", "*.example.com", "127.0.0.1")
-    weir = start(f"listen: [{listener(port, cert)}]...")
+    weir = serve(cert)                                          # or with listener(port, cert) in a configuration
     c = connect(weir.address, "www.example.com", alpn=["http/1.1"])     # a Peer
 """
 
@@ -18,7 +18,7 @@ import threading
 import time
 
 from lib import weir as plain
-from lib.weir import DEADLINE, Origin, Peer, wait
+from lib.weir import DEADLINE, Origin, Peer, cleanups, wait
 
 KEYS = {
     "ecdsa": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
@@ -200,6 +200,42 @@ def listener(port, *certificates, more="", **keys):
     return f'{{address: "127.0.0.1:{port}", tls: {snippet(*certificates, **keys)}{more}}}'
 
 
+GET = "GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n"
+NAME = "www.example.com"
+VERSIONS = [(None, "1.2"), ("1.3", None)]       # each of the two
+
+
+def serve(*certificates, origin=None, more="", keys="", routes="{proxy: app}", workers=1, **tls):
+    """weir in front of an origin, with TLS at `address` and without at `clear`. tls: as snippet; keys: further ones of
+    that listener. The origin sees in X-Facts what the client was."""
+    origin = origin or Origin()
+    secure, clear = plain.free_port(), plain.free_port()
+    weir = plain.start(f"""
+listen:
+  - {listener(secure, *(certificates or [make(NAME, "127.0.0.1")]), more=keys, **tls)}
+  - {{address: "127.0.0.1:{clear}"}}
+upstreams: {{app: {{servers: ["{origin.address}"]}}}}
+sites:
+  - hosts: ["*"]
+    routes: [{routes}]
+    request_headers: {{X-Facts: "$tls_version|$tls_cipher|$sni|$client_verify|$client_cert_subject|$scheme"}}
+{more}""", workers=workers)
+    weir.address, weir.clear, weir.origin = ("127.0.0.1", secure), ("127.0.0.1", clear), origin
+    return weir
+
+
+def facts(weir, c, host=NAME):
+    """What the origin was told of this client."""
+    n = len(weir.origin.requests)
+    r = c.ask(f"GET /{n} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    assert r.status == 200, r
+    return weir.origin.requests[n].get("X-Facts").split("|")
+
+
+def asked_nothing(weir):
+    assert not weir.origin.connections, weir.origin.requests
+
+
 # --- clients ---
 
 def context(ca=None, alpn=(), cert=None, versions=(None, None), ciphers=None, verify=True):
@@ -229,10 +265,11 @@ class Truncated(ConnectionResetError):
 
 class Secure:
     """A socket as Peer wants one, with TLS in it. Every step can be taken by itself. records: (type, length) of the
-    records that came, as they stood on the wire; pace: bytes a segment while the handshake lasts."""
+    records that came, as they stood on the wire; pace: bytes a segment while the handshake lasts; before: goes out
+    in the clear, together with the first record."""
 
-    def __init__(self, sock, client, name=None, session=None, pace=None, server=False):
-        self.sock, self.pace = sock, pace
+    def __init__(self, sock, client, name=None, session=None, pace=None, before=b"", server=False):
+        self.sock, self.pace, self.before = sock, pace, before
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = client.wrap_bio(self.incoming, self.outgoing, server_side=server, server_hostname=name,
                                    session=session)
@@ -253,6 +290,8 @@ class Secure:
         with self.order:            # what OpenSSL made first goes first
             with self.lock:
                 data = self.outgoing.read()
+            if data:
+                data, self.before = self.before + data, b""
             step = self.pace or len(data) or 1
             for at in range(0, len(data), step):
                 self.sock.sendall(data[at:at + step])
@@ -375,20 +414,20 @@ class SecurePeer(Peer):
         return self.sock.records
 
 
-def secure(peer, name=None, client=None, session=None, pace=None, **how):
+def secure(peer, name, client, session=None, pace=None, before=b""):
     """TLS over a connection that there is, a Peer; what was read of it already is lost."""
-    sock = Secure(peer.sock, client or context(**how), name, session, pace)
-    return SecurePeer(sock.handshake())
+    return SecurePeer(Secure(peer.sock, client, name, session, pace, before).handshake())
 
 
-def connect(address, name=None, client=None, session=None, pace=None, receive_buffer=None, source=None, **how):
+def connect(address, name=None, client=None, session=None, pace=None, before=b"", receive_buffer=None, source=None,
+            **how):
     """A Peer over TLS. name: what is sent as SNI and has to be in the certificate; None: no SNI, and it is not
     looked at. client: a context; else how: of context()."""
     if client is None:
         client = context(**how)
         if name is None:
             client.check_hostname = False
-    return secure(plain.connect(address, receive_buffer, source), name, client, session, pace)
+    return secure(plain.connect(address, receive_buffer, source), name, client, session, pace, before)
 
 
 def refused(call):
@@ -409,6 +448,18 @@ def s_client(address, *args, data=None, name=None, seconds=DEADLINE):
                            *(["-ign_eof"] if data else []), *args], input=(data or "").encode(),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False)
     return done.stdout.decode("latin-1").replace("\r\n", "\n"), done.returncode
+
+
+def s_client_running(address, name, *args):
+    """The same, with its input and output as pipes; it speaks its own commands, too."""
+    process = subprocess.Popen(["openssl", "s_client", "-connect", "%s:%d" % address, "-servername", name, *args],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def stop():
+        process.kill()
+        process.communicate()
+    cleanups.append(stop)
+    return process
 
 
 # --- origins ---

@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""What a TLS client may not do, and what it cannot cost."""
+
+import os
+import ssl
+import time
+
+from lib import tls
+from lib import weir as plain
+from lib.tls import GET, NAME, VERSIONS, asked_nothing, connect, s_client, serve
+from lib.weir import run, wait
+
+
+def test_renegotiation():
+    weir = serve()
+    process = tls.s_client_running(weir.address, NAME, "-tls1_2")
+    said = b""
+    while b"Verify return code" not in said:
+        said += os.read(process.stdout.fileno(), 65536)
+    process.stdin.write(b"R\n")
+    process.stdin.flush()
+    out, _ = process.communicate(timeout=plain.DEADLINE)
+    assert b"RENEGOTIATING" in out and b"no renegotiation" in out, out
+    asked_nothing(weir)
+
+
+def test_early_data():
+    weir = serve()
+    folder = plain.temp_dir()
+    with open(f"{folder}/early", "w", encoding="ascii") as f:
+        f.write(GET)
+    out, _ = s_client(weir.address, "-tls1_3", "-sess_out", f"{folder}/session", name=NAME,
+                      data=GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+    assert "Max Early Data: 0" in out, out
+    asked = len(weir.origin.requests)
+    out, _ = s_client(weir.address, "-tls1_3", "-sess_in", f"{folder}/session", "-early_data", f"{folder}/early",
+                      name=NAME)
+    assert "Reused, TLSv1.3" in out and "Early data was not sent" in out, out
+    assert len(weir.origin.requests) == asked
+
+
+def test_plain_http():
+    """Somebody wrote http://: told so, and nothing happens."""
+    weir = serve()
+    for data in GET, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello":
+        c = plain.connect(weir.address).send(data)
+        r = c.response()
+        assert r.status == 400 and r.get("Connection") == "close" and b"https" in r.body.lower(), r
+        assert c.ended()
+    asked_nothing(weir)
+
+
+def test_rubbish():
+    weir = serve()
+    for data in [b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 100, b"\x16\x03\x01\0\x05\x01\0\0\x01\0", b"\r\n\r\n",
+                 b"SSH-2.0-x\r\n", b"\x80\x2e\x01\0\x02" + bytes(41), b"\x15\x03\x03\0\x02\x02\x28",
+                 b"\x17\x03\x03\0\x20" + bytes(32), os.urandom(20000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]:
+        c = plain.connect(weir.address).send(data).shut()
+        try:
+            c.rest()                    # an alert, or nothing
+        except ConnectionResetError:
+            pass
+    assert connect(weir.address, NAME).ask(GET).status == 200
+    assert len(weir.origin.requests) == 1
+
+
+def test_a_broken_record():
+    """In the middle of a request that was begun well."""
+    weir = serve()
+    for version in VERSIONS:
+        c = connect(weir.address, NAME, versions=version)
+        c.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 200000\r\n\r\n" + 100000 * "x")
+        c.sock.sock.sendall(b"\x17\x03\x03\0\x30" + bytes(48))
+        try:
+            got = c.rest()
+            assert b"200 OK" not in got, got
+        except ConnectionResetError:
+            pass
+    # its origins got a part, and saw that it was not all
+    wait(lambda: all(p.gone for p in weir.origin.peers), "the origin's connections to end")
+    assert not weir.origin.requests
+
+
+def test_stalled_handshakes():
+    """Have client_header, as a head has."""
+    weir = serve(more="timeouts: {client_header: 700ms}")
+    out = ssl.MemoryBIO()
+    hello = tls.context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=NAME)
+    try:
+        hello.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = out.read()
+    began = time.monotonic()
+    stalled = [plain.connect(weir.address).send(data) for data in 5 * [b"", hello[:1], hello[:100], hello]]
+    assert connect(weir.address, NAME).ask(GET).status == 200
+    for c in stalled:
+        try:
+            c.rest()
+        except ConnectionResetError:
+            pass
+    assert 0.5 < time.monotonic() - began < 15
+    c = connect(weir.address, NAME)         # the rest of that time is the head's
+    c.send(GET[:20])
+    assert c.response().status == 408
+    assert len(weir.origin.requests) == 1
+
+
+if __name__ == "__main__":
+    run()
