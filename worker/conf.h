@@ -82,7 +82,8 @@ enum { ALPN_H2 = 1, ALPN_HTTP_1_1 = 2 };
 
 struct certificate {
     struct str cert, key;       /* paths */
-    struct str ocsp;            /* a path to a response to staple; empty: asked for where the certificate says whom */
+    struct str ocsp;            /* a path to a response to staple; p NULL: asked for where the certificate says whom;
+                                   empty: off */
     int line;
 };
 

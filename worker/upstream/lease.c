@@ -1,11 +1,12 @@
 /*
  * The lease as one worker sees it: whether it is ours, and what starts and stops with it. A worker whose
- * configuration has neither checks nor names never asks for it.
+ * configuration has neither checks nor names, nor certificates whose state is asked for, never asks for it.
  */
 #include "worker/upstream/lease.h"
 
 #include "worker/base/clock.h"
 #include "worker/state.h"
+#include "worker/tls/ocsp.h"
 #include "worker/upstream/probe.h"
 #include "worker/upstream/resolve.h"
 
@@ -23,7 +24,9 @@ have(bool now)
     if (ours) {
         resolve_start();
         probe_start();
+        ocsp_start();
     } else {
+        ocsp_stop();
         probe_stop();
         resolve_stop();
     }
@@ -48,7 +51,7 @@ is_of_use(const struct conf *conf)
             if (u->servers[j].name.n > 0)
                 return true;
     }
-    return false;
+    return ocsp_is_of_use(conf);
 }
 
 void
