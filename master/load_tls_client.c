@@ -1,16 +1,8 @@
 /*
  * `tls` and `protocol` of an upstream: what has to hold between their keys, and what becomes of the files they name.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <openssl/crypto.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "master/loader.h"
 #include "worker/tls/client.h"
-
-#define PEM_MOST (4 * 1024 * 1024)
 
 struct telling {
     struct loader *l;
@@ -85,83 +77,13 @@ tell(void *with, const struct tls_trouble *t)
     (t->fatal ? load_error : load_warning)(telling->l, at, "`%s`: %s", t->what, t->text);
 }
 
-static void
-wipe(void *data)
-{
-    struct tls_pem *pem = data;
-
-    OPENSSL_cleanse((char *)pem->p, pem->n);
-}
-
-/* The whole of it; -1 with errno. */
-static ssize_t
-read_whole(int fd, char *to, size_t n)
-{
-    size_t at = 0;
-    ssize_t got = 1;
-
-    while (at < n && got != 0) {
-        got = read(fd, to + at, n - at);
-        if (got < 0 && errno != EINTR)
-            return -1;
-        at += got > 0 ? (size_t)got : 0;
-    }
-    return (ssize_t)at;
-}
-
-/* False with errno. The bytes are gone, and wiped, once the file is loaded. */
-static bool
-read_pem(struct loader *l, int fd, struct tls_pem *pem)
-{
-    struct stat st;
-    struct tls_pem *kept;
-    char *p;
-    ssize_t n;
-
-    if (fstat(fd, &st) != 0)
-        return false;
-    if (!S_ISREG(st.st_mode) || st.st_size > PEM_MOST) {
-        errno = S_ISREG(st.st_mode) ? EFBIG : EINVAL;
-        return false;
-    }
-    p = arena_alloc(l->scratch, (size_t)st.st_size + 1);
-    n = read_whole(fd, p, (size_t)st.st_size);
-    if (n < 0)
-        return false;
-    *pem = (struct tls_pem){p, (size_t)n};
-    kept = arena_alloc(l->scratch, sizeof(*kept));
-    *kept = *pem;
-    arena_cleanup(l->scratch, wipe, kept);
-    return true;
-}
-
-/* Nothing where there is no path. False: it was told that it cannot be read. */
-static bool
-load_pem(struct loader *l, const struct node *n, struct str path, struct tls_pem *pem)
-{
-    int fd;
-    bool ok;
-
-    if (path.n == 0)
-        return true;
-    fd = open(path.p, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    ok = fd >= 0 && read_pem(l, fd, pem);
-    if (!ok)
-        load_error(l, n, "%s: %s", path.p, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    if (ok && pem->n == 0)
-        load_error(l, n, "%s: is empty", path.p);
-    return ok && pem->n > 0;
-}
-
 /* False: one of them cannot be read. */
 static bool
 read_files(struct loader *l, const struct upstream_tls *t, const struct node *tls, struct tls_client_files *files)
 {
-    bool ca = load_pem(l, yaml_get(tls, "ca"), t->ca, &files->ca);
-    bool cert = load_pem(l, yaml_get(tls, "cert"), t->cert, &files->cert);
-    bool key = load_pem(l, yaml_get(tls, "key"), t->key, &files->key);
+    bool ca = load_tls_file(l, yaml_get(tls, "ca"), "ca", t->ca, &files->ca);
+    bool cert = load_tls_file(l, yaml_get(tls, "cert"), "cert", t->cert, &files->cert);
+    bool key = load_tls_file(l, yaml_get(tls, "key"), "key", t->key, &files->key);
 
     return ca && cert && key;
 }
