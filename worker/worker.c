@@ -21,6 +21,7 @@
 #include "worker/logs.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
+#include "worker/tls/server.h"
 #include "worker/upstream/exchange.h"
 #include "worker/upstream/lease.h"
 #include "worker/upstream/queue.h"
@@ -224,6 +225,7 @@ take_testament(const struct worker_start *s)
     loop_init();
     logs_init(s->conf, s->log_fds, &worker.row->log_lines_dropped);
     upstreams_init(s->conf);
+    tls_server_share(s->tickets, s->staples);
     lease_init();
     control.fd = s->control;
     control.ready = listen_to_master;
