@@ -146,7 +146,7 @@ begin_handshake(struct opening *o)
 }
 
 /* For somebody who wrote http:// before this port. */
-static const char use_https[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 39\r\n"
+static const char use_https[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
                                 "Connection: close\r\n\r\nThis port speaks HTTPS: use https://...\n";
 
 static void
