@@ -13,7 +13,7 @@ import websockets
 
 from lib import tls
 from lib import weir as plain
-from lib.tls import GET, NAME, VERSIONS, Truncated, connect, make, refused, serve
+from lib.tls import GET, NAME, VERSIONS, connect, make, refused, serve
 from lib.weir import Origin, run, truncated
 
 
@@ -121,7 +121,7 @@ def test_truncation():
     try:
         got = c.rest()
         assert got.startswith(b"HTTP/1.1 502"), f"ended as if it were whole: {got}"
-    except Truncated:
+    except ConnectionResetError:        # Truncated among them
         pass
     assert truncated(lambda: connect(weir.address, NAME).ask(GET))
 
@@ -157,7 +157,7 @@ def test_a_key_update():
             more = os.read(process.stdout.fileno(), 65536)
             assert more, said
             said += more
-    until(b"read R BLOCK")
+    until(b"Verify return code")
     process.stdin.write(b"K\n")             # it asks the server for one, too
     process.stdin.flush()
     until(b"KEYUPDATE")
@@ -173,21 +173,17 @@ def test_record_sizes():
     weir = serve(origin=Origin(digest))
     for versions in VERSIONS:
         c = connect(weir.address, NAME, versions=versions)
-        c.send(GET)
-        c.until(b"\r\n\r\n")
-        before = [n for kind, n in c.records if kind == 23]
-        assert c.read(len(LARGE)) == LARGE
-        sizes = [n for kind, n in c.records if kind == 23][len(before):]
-        # tickets may stand among the first
-        assert max(before + sizes[:5]) < 1500, (before, sizes[:10])
-        assert max(sizes) > 16000 and sorted(sizes)[len(sizes) // 2] > 16000, sorted(sizes)[len(sizes) // 2]
-        time.sleep(1.2)                     # what makes it quiet
-        n = len(c.records)
-        assert c.ask(GET).body == LARGE
-        assert max(size for _, size in c.records[n:n + 5]) < 1500, c.records[n:n + 10]
-        n = len(c.records)                  # with no pause it goes on as it was
-        assert c.ask(GET).body == LARGE
-        assert max(size for _, size in c.records[n:n + 5]) > 1500, c.records[n:n + 10]
+
+        def sizes(c=c):
+            n = len(c.records)
+            assert c.ask(GET).body == LARGE
+            return [size for kind, size in c.records[n:] if kind == 23]
+        first = sizes()                     # tickets may stand there, too
+        assert max(first[:20]) < 1500, first[:20]
+        assert max(first) <= 16384 + 256 and sorted(first)[len(first) // 2] > 16000, sorted(first)
+        assert max(sizes()[:10]) > 1500     # with no pause it goes on as it was
+        time.sleep(1.2)                     # which makes it quiet
+        assert max(sizes()[:10]) < 1500
 
 
 def test_websocket():

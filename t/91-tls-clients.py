@@ -2,6 +2,7 @@
 """TLS towards clients: versions, ciphers, names, ALPN, clients' certificates, what HTTP knows of all that, and other
 certificates while it runs."""
 
+import os
 import re
 import shutil
 import ssl
@@ -30,7 +31,7 @@ def test_versions():
 def test_min_version():
     weir = serve(min_version='"1.3"')
     assert connect(weir.address, NAME).version == "TLSv1.3"
-    assert "PROTOCOL_VERSION" in refused(lambda: connect(weir.address, NAME, versions=(None, "1.2")))
+    assert "protocol version" in refused(lambda: connect(weir.address, NAME, versions=(None, "1.2")))
     asked_nothing(weir)
 
 
@@ -75,7 +76,7 @@ def test_the_kind_of_key_that_the_client_can_do():
 
 
 def test_other_keys():
-    for key, kind in ("ed25519", "Ed25519"), ("p384", "ECDSA"):
+    for key, kind in ("ed25519", "ed25519"), ("p384", "ECDSA"):
         weir = serve(make(NAME, key=key))
         out, status = s_client(weir.address, name=NAME)
         assert status == 0 and f"Peer signature type: {kind}" in out and "Verification: OK" in out, out
@@ -102,8 +103,8 @@ def test_a_chain():
     """What stands between comes along, and is enough."""
     weir = serve(make(NAME, chain=3), make(NAME, chain=1, key="rsa"))
     assert connect(weir.address, NAME).version
-    assert connect(weir.address, NAME, versions=(None, "1.2"), ciphers="ECDHE+RSA").version
-    assert "CERTIFICATE_VERIFY_FAILED" in refused(lambda: connect(weir.address, NAME, ca=tls.authority("other").cert))
+    assert connect(weir.address, NAME, versions=(None, "1.2"), ciphers="ECDHE+aRSA").version
+    assert "certificate verify failed" in refused(lambda: connect(weir.address, NAME, ca=tls.authority("other").cert))
 
 
 def test_alpn():
@@ -114,13 +115,13 @@ def test_alpn():
     for offered in ["http/1.1"], []:
         assert connect(weir.address, NAME, alpn=offered).ask(GET).body == b"ok"
     for offered in ["spdy/3"], ["http/1.0", "h3"], ["H2"], ["http/1.1x"]:
-        assert "ALERT_NO_APPLICATION_PROTOCOL" in refused(lambda: connect(weir.address, NAME, alpn=offered))
+        assert "no application protocol" in refused(lambda: connect(weir.address, NAME, alpn=offered))
 
 
 def test_alpn_of_the_file():
     weir = serve(alpn="[http/1.1]")
     assert connect(weir.address, NAME, alpn=["h2", "http/1.1"]).ask(GET).body == b"ok"
-    assert "ALERT_NO_APPLICATION_PROTOCOL" in refused(lambda: connect(weir.address, NAME, alpn=["h2"]))
+    assert "no application protocol" in refused(lambda: connect(weir.address, NAME, alpn=["h2"]))
 
 
 # --- clients' certificates ---
@@ -178,14 +179,14 @@ def test_misdirected():
     """Where clients' certificates are asked for, Host has to be the name that was asked for in TLS."""
     weir = serve(make("a.example.com", "b.example.com"), client_ca=tls.authority().cert, client_verify="optional")
     c = connect(weir.address, "a.example.com")
-    for host, status in [("a.example.com", 200), ("A.Example.Com:443", 200), ("b.example.com", 421),
-                         ("a.example.com", 200)]:
+    for host, status in [("a.example.com", 200), ("A.Example.Com:443", 200), ("b.example.com", 421)]:
         r = c.ask(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")
         assert r.status == status, (host, r)
-    assert c.ask("GET https://b.example.com/ HTTP/1.1\r\nHost: a.example.com\r\n\r\n").status in (400, 421)
-    assert [r.get("Host") for r in weir.origin.requests] == ["a.example.com", "A.Example.Com:443", "a.example.com"]
-    assert connect(weir.address).ask("GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n").status == 421
-    assert len(weir.origin.requests) == 3
+    for name, head in [("a.example.com", "GET https://b.example.com/ HTTP/1.1\r\nHost: b.example.com\r\n"),
+                       ("a.example.com", "GET / HTTP/1.1\r\nHost: example.com\r\n"), ("a.example.com", "GET / HTTP/1.0\r\n"),
+                       (None, "GET / HTTP/1.1\r\nHost: a.example.com\r\n")]:
+        assert connect(weir.address, name).ask(head + "\r\n").status == 421, head
+    assert [r.get("Host") for r in weir.origin.requests] == ["a.example.com", "A.Example.Com:443"]
 
     weir = serve(make("a.example.com", "b.example.com"))
     for name in "a.example.com", None:
@@ -218,7 +219,9 @@ def test_a_client_cannot_say_what_the_scheme_is():
 
 
 def test_the_log():
-    weir = serve(more='access_log: {path: access.log, format: "$tls_version $tls_cipher $sni $client_verify $scheme"}')
+    log = os.path.join(plain.temp_dir(), "log")
+    weir = serve(more=f'access_log: {{path: {log}, format: "$tls_version $tls_cipher $sni $client_verify $scheme"}}')
+    weir.access_log = log
     c = connect(weir.address, NAME)
     assert c.ask(GET).status == 200 and plain.connect(weir.clear).ask(GET).status == 200
     assert weir.access(2)[0] == f"TLSv1.3 {c.cipher} {NAME} NONE https", weir.access(2)
@@ -272,7 +275,7 @@ def test_a_bad_pair_changes_nothing():
     weir = serve(files)
     for cert, key, why in [(pair.cert, other.key, "not the key of this certificate"),
                            (pair.cert, pair.cert, "private key"), (pair.key, pair.key, "certificate"),
-                           ("/dev/null", pair.key, "certificate"), (pair.cert, "/dev/null", "key")]:
+                           ("/dev/null", pair.key, "empty"), (pair.cert, "/dev/null", "empty")]:
         files.put(cert, key)
         n = len(re.findall(r"weir\.yaml:\d+:\d+: ", weir.errors()))
         weir.kill(1)

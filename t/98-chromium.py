@@ -108,12 +108,14 @@ def browse(url):
 
 def test_a_page():
     origin, certificate, port = Origin(answer), tls.make("localhost", "127.0.0.1"), free_port()
+    log = os.path.join(temp_dir(), "log")
     weir = start(f"""
 listen: [{tls.listener(port, certificate)}]
 upstreams: {{app: {{servers: ["{origin.address}"]}}, chat: {{servers: ["{chats()}"]}}}}
 sites: [{{hosts: ["*"], routes: [{{match: {{path: /chat}}, proxy: chat}}, {{proxy: app}}]}}]
-access_log: {{path: access.log, format: "$protocol $method $path $status $tls_version"}}
+access_log: {{path: {log}, format: "$protocol $method $path $status $tls_version"}}
 """, workers=2)
+    weir.access_log = log
     browse(f"https://127.0.0.1:{port}/")
 
     def told():

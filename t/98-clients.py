@@ -30,13 +30,14 @@ class Front:
 
     def __init__(self, origin, more="", routes="{proxy: app}", workers=1):
         self.certificate = tls.make("localhost", "127.0.0.1")
-        secure, clear = free_port(), free_port()
+        secure, clear, log = free_port(), free_port(), os.path.join(temp_dir(), "log")
         self.weir = start(f"""
 listen: [{tls.listener(secure, self.certificate)}, {{address: "127.0.0.1:{clear}", h2c: true}}]
 upstreams: {{app: {{servers: ["{origin if isinstance(origin, str) else origin.address}"]}}}}
 sites: [{{hosts: ["*"], routes: [{routes}]}}]
-access_log: {{path: access.log, format: "$protocol $scheme $method $path $status"}}
+access_log: {{path: {log}, format: "$protocol $scheme $method $path $status"}}
 {more}""", workers=workers)
+        self.weir.access_log = log
         self.secure, self.clear = f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{clear}"
 
     def curl(self, *args, base=None, path="/"):

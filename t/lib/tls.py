@@ -452,7 +452,8 @@ def s_client(address, *args, data=None, name=None, seconds=DEADLINE):
 
 def s_client_running(address, name, *args):
     """The same, with its input and output as pipes; it speaks its own commands, too."""
-    process = subprocess.Popen(["openssl", "s_client", "-connect", "%s:%d" % address, "-servername", name, *args],
+    process = subprocess.Popen(["openssl", "s_client", "-connect", "%s:%d" % address, "-CAfile", authority().cert,
+                                "-servername", name, *args],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def stop():
