@@ -18,10 +18,6 @@
 #include "worker/state.h"
 #include "worker/tls/server.h"
 
-#if !__has_include("worker/tls/server.c")
-#define tls_facts_free(f) ((void)(f))
-#endif
-
 #define DRAIN_IDLE_MS 5000      /* so that no request in flight meets a close */
 #define EVICT_IDLE_MS 1000
 #define EVICT_TRIES 64

@@ -34,11 +34,6 @@ struct opening {
 
 _Static_assert(sizeof(struct opening) <= CONN_SIZE, "it is a protocol of its own");
 
-#if !__has_include("worker/tls/server.c")
-#define tls_server_open(tls) ((struct ssl_st *)((tls) == NULL ? (void *)(tls) : NULL))
-#define tls_server_facts(tls, ssl, f) ((void)(tls), (void)(ssl), (void)(f))
-#endif
-
 static void take_step(struct task *t);
 
 static struct opening *line, **line_end = &line;
