@@ -183,8 +183,8 @@ def test_misdirected():
         r = c.ask(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")
         assert r.status == status, (host, r)
     for name, head in [("a.example.com", "GET https://b.example.com/ HTTP/1.1\r\nHost: b.example.com\r\n"),
-                       ("a.example.com", "GET / HTTP/1.1\r\nHost: example.com\r\n"), ("a.example.com", "GET / HTTP/1.0\r\n"),
-                       (None, "GET / HTTP/1.1\r\nHost: a.example.com\r\n")]:
+                       ("a.example.com", "GET / HTTP/1.1\r\nHost: example.com\r\n"),
+                       ("a.example.com", "GET / HTTP/1.0\r\n"), (None, "GET / HTTP/1.1\r\nHost: a.example.com\r\n")]:
         assert connect(weir.address, name).ask(head + "\r\n").status == 421, head
     assert [r.get("Host") for r in weir.origin.requests] == ["a.example.com", "A.Example.Com:443"]
 

@@ -24,18 +24,41 @@ def test_renegotiation():
     asked_nothing(weir)
 
 
+def allow_early_data(path):
+    """Makes the session in that file say that the server would take some: a client that does as it likes."""
+    session = ssl.PEM_cert_to_DER_cert(read(path).replace("SSL SESSION PARAMETERS", "CERTIFICATE"))
+    assert session[:2] == b"\x30\x82"
+    at = 4
+    while session[at] < 0xaf:               # [15] of SSL_SESSION, between [14] and [16]; lengths are DER's
+        n, size = session[at + 1], 2
+        if n > 0x80:
+            size, n = 2 + (n & 0x7f), int.from_bytes(session[at + 2:at + 2 + (n & 0x7f)], "big")
+        at += size + n
+    assert session[at] != 0xaf, "it says so already"
+    session = session[4:at] + b"\xaf\x04\x02\x02\x40\x00" + session[at:]
+    session = b"\x30\x82" + len(session).to_bytes(2, "big") + session
+    with open(path, "w", encoding="ascii") as f:
+        f.write(ssl.DER_cert_to_PEM_cert(session).replace("CERTIFICATE", "SSL SESSION PARAMETERS"))
+
+
+def read(path):
+    with open(path, encoding="ascii") as f:
+        return f.read()
+
+
 def test_early_data():
     weir = serve()
-    folder = plain.temp_dir()
-    with open(f"{folder}/early", "w", encoding="ascii") as f:
+    session, early = f"{plain.temp_dir()}/session", f"{plain.temp_dir()}/early"
+    with open(early, "w", encoding="ascii") as f:
         f.write(GET)
-    s_client(weir.address, "-tls1_3", "-sess_out", f"{folder}/session", name=NAME,
+    s_client(weir.address, "-tls1_3", "-sess_out", session, name=NAME,
              data=GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
-    assert b"Max Early Data" not in tls.openssl("sess_id", "-in", f"{folder}/session", "-noout", "-text")
     asked = len(weir.origin.requests)
-    out, _ = s_client(weir.address, "-tls1_3", "-sess_in", f"{folder}/session", "-early_data", f"{folder}/early",
-                      name=NAME)
+    out, _ = s_client(weir.address, "-tls1_3", "-sess_in", session, "-early_data", early, name=NAME)
     assert "Reused, TLSv1.3" in out and "Early data was not sent" in out, out
+    allow_early_data(session)
+    out, _ = s_client(weir.address, "-tls1_3", "-sess_in", session, "-early_data", early, name=NAME)
+    assert "Early data was rejected" in out, out
     assert len(weir.origin.requests) == asked
 
 
