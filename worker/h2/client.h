@@ -4,7 +4,7 @@
  * Runs in the worker. An idle connection holds this struct and what libnghttp2 keeps for its tables.
  *
  * Nothing of the pipeline is called from inside libnghttp2, and nothing is written from inside the pipeline: what
- * happens there is noted in the connection's lists, and h2_client_work, the one place that reads, settles and writes,
+ * happens there is noted in the connection's lists, and work() of client.c, the one place that reads, settles and writes,
  * comes to it in the same turn.
  */
 #ifndef WEIR_H2_CLIENT_H
@@ -28,11 +28,13 @@
 enum h2_wait {
     H2_WAIT_NOTHING,            /* the origin is waited for, not the client */
     H2_WAIT_CONTENT,
-    H2_WAIT_ROOM,               /* in the stream's window, the connection's, or the socket */
+    H2_WAIT_WINDOW,             /* of the stream */
+    H2_WAIT_ROOM,               /* in the connection's window, or the socket */
     H2_WAIT_TRAFFIC,            /* in a stream without an end, either way */
     H2_WAIT_BEGIN,              /* the connection's: the preface and the first SETTINGS */
     H2_WAIT_BLOCK,              /* the end of a block of fields that has begun */
     H2_WAIT_NEXT,               /* the next request */
+    H2_WAIT_END,                /* all that is left to say to be taken */
 };
 
 struct h2_client {
@@ -50,6 +52,7 @@ struct h2_client {
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
     size_t block_bytes;         /* of the HEADERS and CONTINUATION that are coming in */
+    int32_t block;              /* for that stream */
     unsigned open;              /* streams that have a request */
     unsigned tunnels;           /* of these */
     unsigned requests;
@@ -58,7 +61,7 @@ struct h2_client {
     uint8_t abuse;              /* enum h2_offence + 1, for which it is sent away; 0: it is not */
     bool begun;                 /* the first SETTINGS are here */
     bool in_block;              /* HEADERS came, and not yet their END_HEADERS */
-    bool working;               /* h2_client_work is at work */
+    bool working;               /* work() of client.c is at work */
     bool pending;               /* and has to look again */
     bool blocked;               /* the socket takes no more of the wire */
     bool half_closed;           /* the client has sent its FIN */
@@ -88,6 +91,7 @@ struct h2_stream {
     int status;                 /* 0: good so far; else what its head is refused with */
     struct h2_window window;
     uint64_t received;          /* bytes of content */
+    uint64_t paced;             /* r->bytes_received, when its pace was last looked at */
     struct flow early;          /* a tunnel's bytes that came before it was one */
     char last;                  /* the last byte of announced content waits for END_STREAM */
     bool last_held;
@@ -103,11 +107,11 @@ struct h2_stream {
     uint64_t left;              /* of an announced length: content still to come */
     bool head;                  /* it was submitted */
     bool asleep;                /* DATA waits for more content */
-    bool moved;                 /* content went to the wire: the source has to hear of it */
-    bool starved;               /* its last look at the flow found the stream's window shut */
+    bool broken;                /* it can't be sent to its end: the stream is to be reset */
+    size_t moved;               /* bytes that went to the wire: the source has to hear of it */
     bool is_ending;             /* its last byte is on the wire, up to wire_end */
     bool tunnel;                /* both ways are the bytes of another protocol */
-    bool accept_wrong;          /* of a WebSocket: the server does not speak it */
+    bool refused;               /* of a WebSocket: the server does not speak it */
     uint64_t wire_end;          /* position of the end of its last frame */
     nghttp2_extpri priority;    /* as the client says */
     char key[25];               /* Sec-WebSocket-Key that weir made */
@@ -122,6 +126,9 @@ void h2_drain(void);
 
 /* Something is to be written or settled: this turn. */
 void h2_client_post(struct h2_client *c);
+
+/* The answer to our PING. */
+void h2_client_pong(struct h2_client *c);
 
 /* --- h2/session.c: what libnghttp2 is told and tells --- */
 
@@ -142,8 +149,7 @@ void h2_stream_settle(struct h2_client *c);
 /* Its request is over: nothing points to it any more. */
 void h2_stream_forget(struct h2_stream *s);
 
-/* The stream and its request end at once. */
-void h2_stream_lose(struct h2_stream *s);
+/* All streams and their requests end at once. */
 void h2_stream_lose_all(struct h2_client *c);
 
 /* Its timer, for what is waited for now; as client_timer of HTTP/1. */
@@ -151,10 +157,12 @@ void h2_stream_timer(struct h2_stream *s);
 
 /* --- h2/front.c: requests come in --- */
 
-/* A field of a request's head, or of its trailers. 0, or what the callback has to return. */
-int h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value);
-/* The head is whole. */
-void h2_front_head(struct h2_stream *s);
+/* A field of a request's head, or of its trailers. False: there is so much of it that nobody can mean it. */
+bool h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value);
+/* A Priority field's value, laid over what was there (RFC 9218 4). */
+void h2_front_priority(nghttp2_extpri *p, struct str value);
+/* The head is whole; end: with END_STREAM. */
+void h2_front_head(struct h2_stream *s, bool end);
 void h2_front_data(struct h2_stream *s, struct buffer *b, struct str bytes);
 /* END_STREAM. */
 void h2_front_end(struct h2_stream *s);
@@ -165,8 +173,8 @@ void h2_front_eaten(struct h2_stream *s);
 
 extern const struct front h2_front;
 
-/* Puts DATA on the wire: libnghttp2's send_data callback. */
-int h2_send_data(struct h2_stream *s, const uint8_t *head, size_t n);
+/* Puts DATA on the wire: the frame's head, and n bytes of content. */
+void h2_send_data(struct h2_stream *s, const uint8_t *head, size_t head_size, size_t n);
 /* A frame of it with END_STREAM is on the wire. */
 void h2_send_ended(struct h2_stream *s);
 

@@ -31,23 +31,25 @@ static const int64_t merits[] = {
     [H2_MERIT_DATA] = 10,
 };
 
+static void
+take_off(struct h2_score *s, int64_t milli)
+{
+    s->milli -= milli < s->milli ? milli : s->milli;
+}
+
 bool
 h2_score_add(struct h2_score *s, enum h2_offence what, int64_t now_ms)
 {
-    s->points -= (now_ms - s->at_ms) * H2_SCORE_DECAY / 1000;
-    if (s->points < 0)
-        s->points = 0;
+    take_off(s, (now_ms - s->at_ms) * H2_SCORE_DECAY);
     s->at_ms = now_ms;
-    s->points += offences[what].points;
-    return s->points > H2_SCORE_MOST;
+    s->milli += offences[what].points * 1000;
+    return s->milli > (int64_t)H2_SCORE_MOST * 1000;
 }
 
 void
 h2_score_credit(struct h2_score *s, enum h2_merit what)
 {
-    s->points -= merits[what];
-    if (s->points < 0)
-        s->points = 0;
+    take_off(s, merits[what] * 1000);
 }
 
 const char *

@@ -37,8 +37,8 @@ enum h2_merit {
 };
 
 struct h2_score {
-    int64_t at_ms;              /* when points were last looked at */
-    int64_t points;
+    int64_t at_ms;              /* when it was last looked at */
+    int64_t milli;              /* thousandths of points */
 };
 
 /* True: that was one too many. */

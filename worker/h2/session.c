@@ -1,0 +1,401 @@
+/*
+ * libnghttp2: what it is told of a connection, and what it tells. It alone knows which frames a client wastes, and which
+ * of its callbacks says that a client has broken a rule.
+ *
+ * Here nothing of the pipeline is called: streams are put into the connection's list of news.
+ */
+#include "worker/base/clock.h"
+#include "worker/base/log.h"
+#include "worker/count.h"
+#include "worker/h2/client.h"
+#include "worker/state.h"
+
+#define TABLE_MOST 4096         /* of HPACK, each way */
+#define SEND_BLOCK_MOST (16 * 1024 * 1024)      /* of a response's fields: limits.response_head bounds them before */
+#define SMALL_WINDOW 256        /* bytes; who opens a window by less dribbles */
+#define EARNEST_DATA 1024       /* bytes of a frame that is worth its head */
+#define FRAME_HEAD 9
+
+static nghttp2_session_callbacks *callbacks;
+static nghttp2_option *options;
+static struct buffer *source;   /* of the bytes that are being looked at */
+
+/* --- abuse --- */
+
+/* What the callback has to return. */
+static int
+offend(struct h2_client *c, enum h2_offence what)
+{
+    if (c->abuse == 0 && h2_score_add(&c->score, what, clock_ms()))
+        c->abuse = (uint8_t)(what + 1);
+    return c->abuse != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static int
+on_reset(struct h2_client *c, const struct h2_stream *s)
+{
+    if (s == NULL || s->is_ending)
+        return offend(c, H2_OFFENCE_RESET_LATE);
+    count_h2_reset(c->conn.listener);
+    count_client_error(c->conn.listener, SLOTS_ERROR_RESET);
+    return offend(c, H2_OFFENCE_RESET);
+}
+
+static int
+on_block_frame(struct h2_client *c, const nghttp2_frame_hd *hd)
+{
+    bool more = hd->type == NGHTTP2_CONTINUATION;
+
+    c->block_bytes = (more ? c->block_bytes : 0) + FRAME_HEAD + hd->length;
+    if (more && offend(c, H2_OFFENCE_CONTINUATION) != 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (hd->length == 0 && (more || !(hd->flags & NGHTTP2_FLAG_END_HEADERS)))
+        return offend(c, H2_OFFENCE_EMPTY_BLOCK);
+    return 0;
+}
+
+static int
+on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, hd->stream_id);
+
+    switch (hd->type) {
+    case NGHTTP2_DATA:
+        if (s == NULL)
+            return offend(c, H2_OFFENCE_CLOSED_DATA);
+        s->r->bytes_received += FRAME_HEAD + hd->length;
+        return 0;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+        return on_block_frame(c, hd);
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY_UPDATE:
+        return offend(c, H2_OFFENCE_PRIORITY);
+    case NGHTTP2_RST_STREAM:
+        return on_reset(c, s);
+    case NGHTTP2_SETTINGS:
+        return hd->flags & NGHTTP2_FLAG_ACK ? 0 : offend(c, H2_OFFENCE_SETTINGS);
+    case NGHTTP2_PING:
+        return offend(c, H2_OFFENCE_PING);
+    case NGHTTP2_WINDOW_UPDATE:
+        return offend(c, H2_OFFENCE_WINDOW);
+    case NGHTTP2_PUSH_PROMISE:
+    case NGHTTP2_GOAWAY:
+        return 0;
+    default:
+        return offend(c, H2_OFFENCE_UNKNOWN);
+    }
+}
+
+/* --- what is received --- */
+
+static int
+on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2_client *c = data;
+
+    c->in_block = true;
+    c->block = frame->hd.stream_id;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h2_stream_new(c, frame->hd.stream_id));
+    return 0;
+}
+
+static struct str
+str_of_rcbuf(nghttp2_rcbuf *b)
+{
+    nghttp2_vec v = nghttp2_rcbuf_get_buf(b);
+
+    return (struct str){(const char *)v.base, v.len};
+}
+
+static int
+on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+          uint8_t flags, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    (void)flags;
+    if (s == NULL)
+        return 0;
+    if (!h2_front_field(s, frame->headers.cat != NGHTTP2_HCAT_REQUEST, str_of_rcbuf(name), str_of_rcbuf(value)))
+        return offend(c, H2_OFFENCE_BOMB);
+    return 0;
+}
+
+/* RFC 9113 8.2.1: what libnghttp2 would leave out ends the stream. */
+static int
+on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                  uint8_t flags, void *data)
+{
+    (void)session;
+    (void)frame;
+    (void)name;
+    (void)value;
+    (void)flags;
+    (void)data;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int
+on_head(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream *s)
+{
+    c->in_block = false;
+    if (s == NULL)
+        return 0;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        h2_front_head(s, frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
+    else
+        s->r->bytes_received += c->block_bytes;
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        h2_front_end(s);
+    return s->status == 431 || s->status == 414 ? offend(c, H2_OFFENCE_LARGE_HEAD) : 0;
+}
+
+static int
+on_data_frame(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream *s)
+{
+    bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+    if (s != NULL && end)
+        h2_front_end(s);
+    if (frame->hd.length - frame->data.padlen == 0 && !end)
+        return offend(c, H2_OFFENCE_EMPTY_DATA);
+    return 0;
+}
+
+static void
+on_priority(nghttp2_session *session, const nghttp2_frame *frame)
+{
+    const nghttp2_ext_priority_update *update = frame->ext.payload;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, update->stream_id);
+
+    if (s != NULL)
+        h2_front_priority(&s->priority, (struct str){(const char *)update->field_value, update->field_value_len});
+}
+
+static int
+on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        return on_head(c, frame, s);
+    case NGHTTP2_DATA:
+        return on_data_frame(c, frame, s);
+    case NGHTTP2_SETTINGS:
+        c->begun = true;
+        break;
+    case NGHTTP2_PING:
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+            h2_client_pong(c);
+        break;
+    case NGHTTP2_WINDOW_UPDATE:
+        if (frame->window_update.window_size_increment < SMALL_WINDOW)
+            return offend(c, H2_OFFENCE_SMALL_WINDOW);
+        break;
+    case NGHTTP2_PRIORITY_UPDATE:
+        on_priority(session, frame);
+        break;
+    }
+    return 0;
+}
+
+static int
+on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
+
+    (void)flags;
+    if (nghttp2_session_consume_connection(session, n) != 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (s == NULL)
+        return 0;
+    if (n >= EARNEST_DATA)
+        h2_score_credit(&c->score, H2_MERIT_DATA);
+    h2_front_data(s, source, (struct str){(const char *)p, n});
+    return 0;
+}
+
+/* A frame that broke a rule, and of which on_frame_recv is not told. That its stream is reset is counted when it is. */
+static int
+on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        c->in_block = false;
+    if (s != NULL)
+        s->malformed = true;
+    else if (error != NGHTTP2_ERR_REFUSED_STREAM)
+        return offend(c, H2_OFFENCE_STREAM_ERROR);
+    return 0;
+}
+
+static int
+on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
+
+    (void)code;
+    if (c->in_block && c->block == id)
+        c->in_block = false;
+    if (s != NULL) {
+        s->closed = true;
+        h2_stream_news(s);
+    }
+    return 0;
+}
+
+/* --- what is sent --- */
+
+/* A stream that weir itself resets has no user data any more: this one libnghttp2 resets for what the client did. */
+static int
+on_reset_sent(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream *s)
+{
+    if (frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
+        return offend(c, H2_OFFENCE_REFUSED);
+    if (s == NULL || s->broken)
+        return 0;
+    s->malformed = true;
+    return offend(c, H2_OFFENCE_STREAM_ERROR);
+}
+
+static int
+on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    switch (frame->hd.type) {
+    case NGHTTP2_RST_STREAM:
+        on_reset_sent(c, frame, s);     /* acted on when it is over: a reset that is not sent would be none */
+        break;
+    case NGHTTP2_GOAWAY:
+        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && c->abuse == 0)
+            count_client_error(c->conn.listener, SLOTS_ERROR_MALFORMED);
+        break;
+    case NGHTTP2_HEADERS:
+        if (s != NULL)
+            s->r->bytes_sent += FRAME_HEAD + frame->hd.length;
+        /* fall through */
+    case NGHTTP2_DATA:
+        if (s != NULL && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+            h2_send_ended(s);
+        break;
+    }
+    return 0;
+}
+
+static int
+on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *data)
+{
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    (void)error;
+    (void)data;
+    if (s != NULL && frame->hd.type == NGHTTP2_HEADERS) {
+        s->broken = true;
+        h2_stream_news(s);
+    }
+    return 0;
+}
+
+static int
+send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *from,
+          void *data)
+{
+    struct h2_client *c = data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    (void)from;
+    if (s == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (n >= EARNEST_DATA || (n > 0 && n == s->r->response.body.bytes))
+        h2_score_credit(&c->score, H2_MERIT_DATA);
+    h2_send_data(s, head, FRAME_HEAD, n);
+    return c->wire.bytes >= H2_WIRE_MOST ? NGHTTP2_ERR_PAUSE : 0;
+}
+
+/* --- sessions --- */
+
+static void
+prepare(void)
+{
+    nghttp2_session_callbacks *cb;
+
+    check(nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&options) == 0);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(cb, on_invalid_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
+    nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
+    nghttp2_option_set_no_auto_window_update(options, 1);
+    nghttp2_option_set_no_closed_streams(options, 1);
+    nghttp2_option_set_max_deflate_dynamic_table_size(options, TABLE_MOST);
+    nghttp2_option_set_max_send_header_block_length(options, SEND_BLOCK_MOST);
+    nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
+    callbacks = cb;
+}
+
+/* RFC 9113 6.5.2 counts 32 for each field, weir.yaml four. */
+static uint32_t
+header_list_size(const struct limits *l)
+{
+    uint64_t n = l->request_headers + l->request_line + (uint64_t)l->request_header_count * 32;
+
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+nghttp2_session *
+h2_session_new(struct h2_client *c)
+{
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MOST},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW_FIRST},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, header_list_size(&worker.conf->scope.policy.limits)},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    nghttp2_session *session;
+
+    if (callbacks == NULL)
+        prepare();
+    if (nghttp2_session_server_new2(&session, callbacks, c, options) != 0)
+        return NULL;
+    if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) != 0 ||
+        nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, H2_HOLDS_MOST) != 0) {
+        nghttp2_session_del(session);
+        return NULL;
+    }
+    return session;
+}
+
+bool
+h2_session_feed(struct h2_client *c, struct buffer *b, struct str bytes)
+{
+    ssize_t n;
+
+    source = b;
+    n = nghttp2_session_mem_recv(c->session, (const uint8_t *)bytes.p, bytes.n);
+    source = NULL;
+    if (n == NGHTTP2_ERR_FLOODED && c->abuse == 0)
+        c->abuse = H2_OFFENCE_PING + 1;
+    if (n >= 0)
+        return c->abuse == 0;
+    c->error = (int)n;
+    return false;
+}
