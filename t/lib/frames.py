@@ -87,19 +87,25 @@ GET = h2.headers(1, h2.pseudo())
 
 class Seen(Origin):
     """An origin that notes the heads of requests as they come. What it answers is in the path: /hold nothing, until
-    the connection ends; /big BIG bytes; /status/N that one; anything else 200, and the content that came, if any."""
+    the connection ends, /stall does not even read; /big BIG bytes; /status/N that one; anything else 200, and the content that came, if any."""
 
     def __init__(self, **how):
+        self.heads, self.over = [], threading.Event()
         super().__init__(raw=self.talk, **how)
-        self.heads = []
+
+    def stop(self):
+        self.over.set()
+        super().stop()
 
     def talk(self, peer):
         while True:
             m = peer.head()
             counts = not m.get("x-follow")
-            if counts and m.target != "/open":
+            if counts and m.target not in ("/open", "/stall"):
                 with self.lock:
                     self.heads.append(m)
+            if m.target == "/stall":
+                return self.over.wait()
             if m.target == "/early":
                 peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
                 return peer.rest()
