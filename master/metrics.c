@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "master/metrics_tls.h"
 #include "master/options.h"
 #include "master/prometheus.h"
 #include "master/series.h"
@@ -53,16 +54,18 @@ is_new(struct filling *f, unsigned series)
     return f->seen[series] = true;
 }
 
-static void
+/* NULL: it is no member of its own. */
+static struct prometheus_member *
 add(struct filling *f, struct str label, unsigned series)
 {
     struct prometheus_member *o = &f->d.v[f->d.n];
 
     if (!is_new(f, series))
-        return;
-    o->label = label;
+        return NULL;
+    *o = (struct prometheus_member){.label = label};
     slots_sum(f->m->slots, series, &o->sum);
     f->d.n++;
+    return o;
 }
 
 static void
@@ -77,10 +80,10 @@ total(struct metrics *m)
 {
     struct filling f = fill(m, "weir",
                             PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_REFUSALS | PROMETHEUS_ERRORS |
-                                PROMETHEUS_DURATION,
+                                PROMETHEUS_DURATION | PROMETHEUS_TLS | PROMETHEUS_H2,
                             1);
 
-    f.d.v[0].label = STR_NONE;
+    f.d.v[0] = (struct prometheus_member){.label = STR_NONE, .tls = true, .h2 = true};
     slots_sum_total(m->slots, &f.d.v[0].sum);
     f.d.n = 1;
     if (m->cache != NULL)
@@ -123,13 +126,21 @@ listeners(struct metrics *m)
 {
     const struct conf *conf = m->current->conf;
     struct filling f = fill(m, "weir_listener",
-                            PROMETHEUS_OPEN | PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS,
+                            PROMETHEUS_OPEN | PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_ERRORS |
+                                PROMETHEUS_TLS | PROMETHEUS_H2,
                             conf->listener_count);
     size_t i;
 
-    for (i = 0; i < conf->listener_count; i++)
-        add(&f, prometheus_label(m->arena, "listener", series_listener_name(&conf->listeners[i])),
-            conf->listeners[i].series);
+    for (i = 0; i < conf->listener_count; i++) {
+        const struct listener *l = &conf->listeners[i];
+        struct str label = prometheus_label(m->arena, "listener", series_listener_name(l));
+        struct prometheus_member *o = add(&f, label, l->series);
+
+        if (o != NULL) {
+            o->tls = l->tls.on;
+            o->h2 = l->h2c || (l->tls.on && (l->tls.alpn_offers & ALPN_H2) != 0);
+        }
+    }
     write_out(&f);
 }
 
@@ -158,7 +169,7 @@ routes(struct metrics *m)
 
 enum {
     OF_SERVERS = PROMETHEUS_OPEN | PROMETHEUS_OPENED | PROMETHEUS_REUSED | PROMETHEUS_RETRIES | PROMETHEUS_EJECTIONS |
-                 PROMETHEUS_ERRORS | PROMETHEUS_DURATION,
+                 PROMETHEUS_ERRORS | PROMETHEUS_DURATION | PROMETHEUS_TLS,
 };
 
 static void
@@ -168,8 +179,13 @@ upstreams(struct metrics *m)
     struct filling f = fill(m, "weir_upstream", OF_SERVERS | PROMETHEUS_QUEUED, conf->upstream_count);
     size_t i;
 
-    for (i = 0; i < conf->upstream_count; i++)
-        add(&f, prometheus_label(m->arena, "upstream", conf->upstreams[i].name), conf->upstreams[i].series);
+    for (i = 0; i < conf->upstream_count; i++) {
+        const struct upstream *u = &conf->upstreams[i];
+        struct prometheus_member *o = add(&f, prometheus_label(m->arena, "upstream", u->name), u->series);
+
+        if (o != NULL)
+            o->tls = u->tls.on;
+    }
     write_out(&f);
 }
 
@@ -187,8 +203,12 @@ add_servers(struct metrics *m, struct filling *f, const struct upstream *u)
 {
     size_t i;
 
-    for (i = 0; i < u->server_count; i++)
-        add(f, label_server(m, &u->servers[i]), u->servers[i].series);
+    for (i = 0; i < u->server_count; i++) {
+        struct prometheus_member *o = add(f, label_server(m, &u->servers[i]), u->servers[i].series);
+
+        if (o != NULL)
+            o->tls = u->tls.on;
+    }
 }
 
 static void
@@ -321,7 +341,8 @@ lease(struct metrics *m)
 {
     unsigned row = health_lease_holder(m->health);
 
-    prometheus_head(m->to, "weir_lease_worker", "gauge", "The worker that checks servers and resolves names.");
+    prometheus_head(m->to, "weir_lease_worker", "gauge",
+                    "The worker that checks servers, resolves names and asks for OCSP responses.");
     if (row != 0 && row <= slots_rows(m->slots) && slots_owner(m->slots, row) != 0)
         prometheus_sample(m->to, "weir_lease_worker", "", slots_row(m->slots, row)->number);
 }
@@ -479,6 +500,7 @@ metrics_write(FILE *to, const struct segments *s, const struct generation *curre
     waiting(&m);
     health(&m);
     lease(&m);
+    metrics_certificates(to, current->conf, m.arena);
     cache(&m);
     arena_free(m.arena);
 }

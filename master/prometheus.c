@@ -123,6 +123,39 @@ errors(FILE *to, const struct prometheus_dimension *d)
     }
 }
 
+/* Of those that speak TLS, or did. */
+static void
+handshakes(FILE *to, const struct prometheus_dimension *d)
+{
+    char result[32];
+
+    head(to, d->prefix, "_tls_handshakes_total", "counter", "TLS handshakes by result.");
+    for (size_t i = 0; i < d->n; i++) {
+        const uint64_t *n = d->v[i].sum.tls;
+
+        if (!d->v[i].tls && n[SLOTS_TLS_FULL] + n[SLOTS_TLS_RESUMED] + n[SLOTS_TLS_FAILED] == 0)
+            continue;
+        for (unsigned j = 0; j < SLOTS_TLS_RESULTS; j++) {
+            snprintf(result, sizeof(result), "result=\"%s\"", slots_tls_name[j]);
+            sample(to, d->prefix, "_tls_handshakes_total", d->v[i].label, result, n[j]);
+        }
+    }
+}
+
+/* The same of HTTP/2. */
+static void
+http2(FILE *to, const struct prometheus_dimension *d, const char *name, size_t offset, const char *help)
+{
+    uint64_t value;
+
+    head(to, d->prefix, name, "counter", help);
+    for (size_t i = 0; i < d->n; i++) {
+        memcpy(&value, (const char *)&d->v[i].sum + offset, sizeof(value));
+        if (d->v[i].h2 || value != 0)
+            sample(to, d->prefix, name, d->v[i].label, "", value);
+    }
+}
+
 static bool
 was_cached(const struct slots_counters *c)
 {
@@ -214,6 +247,13 @@ prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
         plain(to, d, "_denied_total", "counter", AT(denied), "Requests that allow or deny refused.");
         plain(to, d, "_regex_limits_total", "counter", AT(regex_limits),
               "Requests that a regular expression gave up on.");
+    }
+    if (d->families & PROMETHEUS_TLS)
+        handshakes(to, d);
+    if (d->families & PROMETHEUS_H2) {
+        http2(to, d, "_http2_connections_total", AT(h2_connections), "Connections that spoke HTTP/2.");
+        http2(to, d, "_http2_resets_total", AT(h2_resets), "Streams that clients reset.");
+        http2(to, d, "_http2_abuses_total", AT(h2_abuses), "Connections ended for what they did over HTTP/2.");
     }
     if (d->families & PROMETHEUS_ERRORS)
         errors(to, d);

@@ -25,11 +25,14 @@ enum {
     PROMETHEUS_REFUSALS = 128,
     PROMETHEUS_EJECTIONS = 256,
     PROMETHEUS_QUEUED = 512,
+    PROMETHEUS_TLS = 1024,
+    PROMETHEUS_H2 = 2048,
 };
 
 struct prometheus_member {
     struct str label;           /* as prometheus_label makes it; empty: none */
     struct slots_counters sum;
+    bool tls, h2;               /* it may speak these: shown where nothing has counted yet, too */
 };
 
 struct prometheus_dimension {

@@ -1,6 +1,6 @@
 /*
- * Knows where keys come from. They are looked after at each turn of the master's loop, by the wall clock: a machine that
- * slept over the time gets its new key when it wakes.
+ * Knows where keys come from. They are looked after at each turn of the master's loop, by the wall clock: a machine
+ * that slept over the time gets its new key when it wakes.
  */
 #include "master/rotation.h"
 

@@ -1,8 +1,8 @@
 /*
- * Knows the table: an entry for each certificate, found by a digest of its digest (directory.h), with two texts: the one
- * that its version points to and the one that is written next, so nobody waits for a writer that was killed. A text
- * says which version of which certificate it is, and a keyed sum over all of it tells a reader that it was overwritten
- * meanwhile: by a former holder of the lease that slept, say.
+ * Knows the table: an entry for each certificate, found by a digest of its digest (directory.h), with two texts: the
+ * one that its version points to and the one that is written next, so nobody waits for a writer that was killed. A
+ * text says which version of which certificate it is, and a keyed sum over all of it tells a reader that it was
+ * overwritten meanwhile: by a former holder of the lease that slept, say.
  *
  * A place is the entry's number and a part of its digest, so that a place that somebody kept while its entry went to
  * another certificate is none any more.

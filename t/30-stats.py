@@ -7,7 +7,7 @@ import re
 from lib.daemon import ANSWER, GET
 from lib.weir import Origin, run, start, temp_dir, wait
 
-NAME = r"weir_[a-z_]+"
+NAME = r"weir_[a-z0-9_]+"
 LABELS = r'\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\}'
 
 

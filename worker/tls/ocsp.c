@@ -1,6 +1,6 @@
 /*
- * Which certificates are asked about and when, and what is published. Each certificate is asked about once, however many
- * listeners have it.
+ * Which certificates are asked about and when, and what is published. Each certificate is asked about once, however
+ * many listeners have it.
  *
  * What is published says all that who takes the lease over has to know: the response itself is looked at again for
  * when it was made. A case is RESTING with its timer set, QUEUED, or ASKING; at most AT_ONCE are ASKING.

@@ -1,6 +1,7 @@
 /*
- * What a responder answers over HTTP/1.1 (RFC 6960 A.2), until the OCSP response in it is whole. The bytes are anybody's:
- * they come without TLS, from a name that was looked up. Whether the response is any good is response.h's to say.
+ * What a responder answers over HTTP/1.1 (RFC 6960 A.2), until the OCSP response in it is whole. The bytes are
+ * anybody's: they come without TLS, from a name that was looked up. Whether the response is any good is response.h's
+ * to say.
  * Runs in the worker.
  */
 #ifndef WEIR_TLS_OCSP_ANSWER_H

@@ -1,6 +1,6 @@
 /*
- * The lease: one worker at a time, of the newest generation, probes servers, resolves names and
- * asks for OCSP responses for all. Taken in shared memory, renewed four times a second, taken over when its holder dies.
+ * The lease: one worker at a time, of the newest generation, probes servers, resolves names and asks for OCSP
+ * responses for all. Taken in shared memory, renewed four times a second, taken over when its holder dies.
  */
 #ifndef WEIR_LEASE_H
 #define WEIR_LEASE_H
