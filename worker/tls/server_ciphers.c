@@ -26,7 +26,7 @@ is_operator(struct str word)
 }
 
 static bool
-is_known(struct str word, SSL_CTX *ctx)
+is_known(struct str word, SSL_CTX *ctx, bool suite)
 {
     char text[128];
 
@@ -34,18 +34,32 @@ is_known(struct str word, SSL_CTX *ctx)
         return false;
     memcpy(text, word.p, word.n);
     text[word.n] = '\0';
-    return SSL_CTX_set_cipher_list(ctx, text) == 1;
+    if (!suite)
+        return SSL_CTX_set_cipher_list(ctx, text) == 1;
+    return SSL_CTX_set_ciphersuites(ctx, text) == 1 && sk_SSL_CIPHER_num(SSL_CTX_get_ciphers(ctx)) > 0 &&
+           strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(SSL_CTX_get_ciphers(ctx), 0)), text) == 0;
+}
+
+/* There is room for all that is written. */
+static void
+append(char *list, struct str word)
+{
+    size_t n = strlen(list);
+
+    if (n > 0)
+        list[n++] = ':';
+    memcpy(list + n, word.p, word.n);
+    list[n + word.n] = '\0';
 }
 
 /* Words that begin with TLS_ are suites of TLS 1.3, in a list of their own. */
 static void
 sort(struct tls_server *s, SSL_CTX *ctx, struct str text)
 {
-    size_t ciphers = 0, suites = 0;
-
     while (text.n > 0) {
         size_t n = 0;
         struct str word;
+        bool suite;
 
         while (n < text.n && strchr(":, ", text.p[n]) == NULL)
             n++;
@@ -53,13 +67,12 @@ sort(struct tls_server *s, SSL_CTX *ctx, struct str text)
         text = (struct str){text.p + n, text.n - n};
         if (n == 0) {
             text = (struct str){text.p + 1, text.n - 1};
-        } else if (str_starts(word, STR("TLS_"))) {
-            suites += (size_t)sprintf(s->suites + suites, "%s%.*s", suites > 0 ? ":" : "", STR_ARG(word));
-        } else {
-            if (!is_operator(word) && !is_known(word, ctx))
-                tls_server_fail(s, -1, "ciphers", "OpenSSL knows no `%.*s`", n > 80 ? 80 : (int)n, word.p);
-            ciphers += (size_t)sprintf(s->ciphers + ciphers, "%s%.*s", ciphers > 0 ? ":" : "", STR_ARG(word));
+            continue;
         }
+        suite = str_starts(word, STR("TLS_"));
+        if (!is_operator(word) && !is_known(word, ctx, suite))
+            tls_server_fail(s, -1, "ciphers", "OpenSSL knows no `%.*s`", n > 80 ? 80 : (int)n, word.p);
+        append(suite ? s->suites : s->ciphers, word);
     }
 }
 
@@ -104,8 +117,6 @@ tls_server_ciphers_read(struct tls_server *s)
     s->ciphers = arena_zalloc(s->arena, text.n + 1);
     s->suites = arena_zalloc(s->arena, text.n + 1);
     sort(s, ctx, text);
-    if (s->suites[0] != '\0' && SSL_CTX_set_ciphersuites(ctx, s->suites) != 1)
-        tls_server_fail(s, -1, "ciphers", "OpenSSL does not know all of %.80s", s->suites);
     if (!s->failed && s->ciphers[0] != '\0') {
         if (SSL_CTX_set_cipher_list(ctx, s->ciphers) != 1)
             tls_server_fail(s, -1, "ciphers", "nothing is left of it");
