@@ -81,7 +81,30 @@ hop_forward(struct request *r)
         fields_add_known(&r->forward, f);
     }
     remove_named(&r->forward, from);
+    /* a member that each hop says for itself, and weir relays trailers (RFC 9110 10.1.4) */
+    if (fields_list_has(from, FIELD_TE, STR("trailers")))
+        fields_add_id(&r->forward, FIELD_TE, STR("trailers"));
     forwarded_add(r);
+}
+
+void
+hop_target(const struct request *r, struct str *path, struct str *query)
+{
+    if (r->path.p != NULL) {
+        *path = r->path;
+        *query = r->query;
+    } else {
+        *path = r->uri.dots ? r->uri.canonical : r->uri.path;
+        *query = r->uri.query;
+    }
+}
+
+/* RFC 9110 8.6: no Content-Length: 0 where the method knows no content. */
+bool
+hop_announces(const struct request *r)
+{
+    return r->request.length != 0 || fields_find_id(&r->request.fields, FIELD_CONTENT_LENGTH) != NULL ||
+           r->method == METHOD_POST || r->method == METHOD_PUT || r->method == METHOD_PATCH;
 }
 
 void

@@ -10,6 +10,10 @@
 /* FETCH: r->forward, the fields for the upstream, from r->request.fields and what weir sets. */
 void hop_forward(struct request *r);
 
+/* The target as the upstream gets it (RFC 9112 3.2.1), and whether the length of its content is announced. */
+void hop_target(const struct request *r, struct str *path, struct str *query);
+bool hop_announces(const struct request *r);
+
 /* Source: takes out of a response's fields what does not go on to the client. */
 void hop_response(struct fields *f);
 

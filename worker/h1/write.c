@@ -131,27 +131,21 @@ put_framing(struct text *t, const struct h1_writer *w)
     }
 }
 
-/* The request target (RFC 9112 3.2.1) as the upstream gets it. */
-static void
-target(const struct request *r, struct str *path, struct str *query)
-{
-    if (r->path.p != NULL) {
-        *path = r->path;
-        *query = r->query;
-    } else {
-        *path = r->uri.dots ? r->uri.canonical : r->uri.path;
-        *query = r->uri.query;
-    }
-}
-
 #define FRAMING_MOST 64         /* Content-Length or Transfer-Encoding, Connection, and the empty line */
 
-/* RFC 9110 8.6: no Content-Length: 0 where the method knows no content. */
-static bool
-announces(const struct request *r)
+/* TE has to be named by Connection (RFC 9110 10.1.4). */
+static void
+put_request_connection(struct text *t, const struct request *r, bool keep_alive)
 {
-    return r->request.length != 0 || fields_find_id(&r->request.fields, FIELD_CONTENT_LENGTH) != NULL ||
-           r->method == METHOD_POST || r->method == METHOD_PUT || r->method == METHOD_PATCH;
+    bool te = fields_find_id(&r->forward, FIELD_TE) != NULL;
+
+    if (r->wants_upgrade)
+        put(t, te ? STR("Connection: Upgrade, TE\r\nUpgrade: websocket\r\n")
+                  : STR("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+    else if (!keep_alive)
+        put(t, te ? STR("Connection: close, TE\r\n") : STR("Connection: close\r\n"));
+    else if (te)
+        put(t, STR("Connection: TE\r\n"));
 }
 
 void
@@ -160,7 +154,7 @@ h1_write_request(struct h1_writer *w, struct request *r, bool keep_alive)
     struct str path, query;
     struct text t;
 
-    target(r, &path, &query);
+    hop_target(r, &path, &query);
     t = begin(w, r->method_text.n + path.n + query.n + fields_size(&r->forward) + FRAMING_MOST + 64);
     put(&t, r->method_text);
     put(&t, STR(" "));
@@ -169,14 +163,11 @@ h1_write_request(struct h1_writer *w, struct request *r, bool keep_alive)
     put(&t, STR(" HTTP/1.1\r\n"));
     put_fields(&t, &r->forward);
     choose_framing(w, r->request.length, true);
-    if (announces(r))
+    if (hop_announces(r))
         put_framing(&t, w);
-    if (r->wants_upgrade) {
-        put(&t, STR("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+    put_request_connection(&t, r, keep_alive);
+    if (r->wants_upgrade)
         w->framing = H1_UNTIL_CLOSE;    /* what follows waits for the 101: h1/origin.c */
-    } else if (!keep_alive) {
-        put(&t, STR("Connection: close\r\n"));
-    }
     put(&t, STR("\r\n"));
     end(w, &t);
     if (!r->wants_upgrade && w->framing == H1_LENGTH && w->left == 0)

@@ -12,6 +12,7 @@
 #include "worker/base/clock.h"
 #include "worker/count.h"
 #include "worker/h1/origin.h"
+#include "worker/h2/origin.h"
 #include "worker/pipeline.h"
 #include "worker/upstream/balance.h"
 #include "worker/upstream/dial.h"
@@ -25,8 +26,9 @@
 static const struct exchange_protocol *
 protocol_of(const struct endpoint *e)
 {
-    (void)e;
-    return &h1_origin;
+    const struct upstream *u = e->server->upstream;
+
+    return u->protocol != UPSTREAM_HTTP1 ? &h2_origin : u->tls.on ? &h1_origin_tls : &h1_origin;
 }
 
 /* --- ends --- */
@@ -344,6 +346,8 @@ fire(struct timer *t)
 
     if (x->connecting)
         trouble_expired(x, x->protocol->expire(x));
+    else if (x->protocol->timed_out != NULL)
+        x->protocol->timed_out(x);
     exchange_fail(x, SLOTS_ERROR_TIMEOUT, 504);
 }
 

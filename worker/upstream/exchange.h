@@ -39,6 +39,8 @@ struct exchange_protocol {
     void (*abandon)(struct exchange *x);
     /* x->connecting, and the time for that is up. What it was at, in a few words. */
     const char *(*expire)(struct exchange *x);
+    /* The server was waited for in vain. NULL: the end of the exchange says it all. */
+    void (*timed_out)(struct exchange *x);
 
     /* Closes connections that no exchange uses: all to the endpoint / the one that is unused longest, if e->idle. */
     void (*close_idle)(struct endpoint *e);
@@ -93,7 +95,7 @@ void exchange_cannot_connect(struct exchange *x, const char *why, bool ours);
  */
 void exchange_fail(struct exchange *x, enum slots_error kind, int status);
 
-/* The server says that it has not begun with the request: sent again where its content is whole, whatever the method. */
+/* The server has not begun with the request, it says: sent again where its content is whole, whatever the method. */
 void exchange_refused(struct exchange *x);
 
 /* The response breaks off: the client must see that it does. Call pipeline_body afterwards. */

@@ -1,0 +1,318 @@
+/*
+ * Between libnghttp2 and the connections to servers. It alone knows which frames of a server cost something and bring
+ * nothing: enough of them end the connection. Callbacks note what has come; none calls the pipeline.
+ *
+ * libnghttp2 checks what RFC 9113 8 asks of messages: pseudo-header fields, names and values, content-length against
+ * DATA; what fails is a stream that it resets, which is no response of the server's.
+ */
+#include "worker/base/clock.h"
+#include "worker/h2/origin.h"
+
+#define HEAD_SENT_MOST (8 * 1024 * 1024)        /* more than limits let any client send */
+
+static struct h2_exchange *
+find(nghttp2_session *session, int32_t id)
+{
+    return id != 0 ? nghttp2_session_get_stream_user_data(session, id) : NULL;
+}
+
+/* One that libnghttp2 has not opened a stream for. */
+static struct h2_exchange *
+find_unopened(const struct h2_origin *c, int32_t id)
+{
+    struct h2_exchange *s = c->first;
+
+    while (s != NULL && s->id != id)
+        s = s->next;
+    return s;
+}
+
+/* --- what comes --- */
+
+static int
+on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)user;
+    if (s != NULL)
+        h2_response_begin(s);
+    return 0;
+}
+
+static int
+on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+          const uint8_t *value, size_t value_n, uint8_t flags, void *user)
+{
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)flags;
+    (void)user;
+    if (s == NULL)
+        return 0;
+    return h2_response_field(s, (struct str){(const char *)name, name_n}, (struct str){(const char *)value, value_n});
+}
+
+/* libnghttp2 would leave such a field out. */
+static int
+on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+                  const uint8_t *value, size_t value_n, uint8_t flags, void *user)
+{
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)name;
+    (void)name_n;
+    (void)value;
+    (void)value_n;
+    (void)flags;
+    (void)user;
+    if (s != NULL)
+        h2_response_trouble(s, SLOTS_ERROR_MALFORMED);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int
+on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
+{
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)error;
+    (void)user;
+    if (s != NULL)
+        h2_response_trouble(s, SLOTS_ERROR_MALFORMED);
+    return 0;
+}
+
+static int
+on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
+{
+    struct h2_exchange *s = find(session, id);
+
+    (void)flags;
+    (void)user;
+    /* a stream that nobody reads must not stop the others; what it may send is bounded by its own window */
+    nghttp2_session_consume_connection(session, n);
+    if (s != NULL)
+        h2_response_data(s, (struct str){(const char *)data, n});
+    return 0;
+}
+
+/* Streams that the server has not begun with are closed by libnghttp2; who was not given a stream is told here. */
+static void
+on_goaway(struct h2_origin *c)
+{
+    h2_origin_leave(c);
+    for (struct h2_exchange *s = c->first; s != NULL; s = s->next)
+        if (s->id == 0) {
+            s->refused = true;
+            h2_origin_news(s);
+        }
+}
+
+/* By type; types that are not here cost what an unknown one does. */
+static int
+offence_of(const nghttp2_frame *frame)
+{
+    switch (frame->hd.type) {
+    case NGHTTP2_DATA:
+        return frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ? H2_OFFENCE_EMPTY_DATA : -1;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_GOAWAY:
+        return -1;              /* what they can do is bounded by what was asked for */
+    case NGHTTP2_SETTINGS:
+        return frame->hd.flags & NGHTTP2_FLAG_ACK ? -1 : H2_OFFENCE_SETTINGS;
+    case NGHTTP2_PING:
+        return H2_OFFENCE_PING;
+    case NGHTTP2_WINDOW_UPDATE:
+        return H2_OFFENCE_WINDOW;
+    case NGHTTP2_PRIORITY:
+        return H2_OFFENCE_PRIORITY;
+    default:
+        return H2_OFFENCE_UNKNOWN;
+    }
+}
+
+/* 0, or what ends the connection. */
+static int
+count(struct h2_origin *c, enum h2_offence what)
+{
+    if (!h2_score_add(&c->score, what, clock_ms()))
+        return 0;
+    c->abused = true;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static int
+weigh(struct h2_origin *c, const nghttp2_frame *frame)
+{
+    int what = offence_of(frame);
+
+    if (what >= 0)
+        return count(c, (enum h2_offence)what);
+    if (frame->hd.type == NGHTTP2_DATA)
+        h2_score_credit(&c->score, H2_MERIT_DATA);
+    return 0;
+}
+
+/* What is of unknown types, or of streams that are no more, is told of nowhere else. */
+static int
+on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+{
+    if (hd->type > NGHTTP2_CONTINUATION)
+        return count(user, H2_OFFENCE_UNKNOWN);
+    if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && find(session, hd->stream_id) == NULL)
+        return count(user, H2_OFFENCE_CLOSED_DATA);
+    return 0;
+}
+
+static int
+on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2_origin *c = user;
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
+        c->to_begin = !c->settled;
+        c->settled = true;
+    }
+    if (frame->hd.type == NGHTTP2_GOAWAY)
+        on_goaway(c);
+    if (s != NULL && frame->hd.type == NGHTTP2_HEADERS)
+        h2_response_head(s);
+    if (s != NULL && frame->hd.type == NGHTTP2_RST_STREAM)
+        s->reset = true;
+    if (s != NULL && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+        s->ended = true;
+        h2_origin_news(s);
+    }
+    return weigh(c, frame);
+}
+
+/* --- what becomes of what was to be sent --- */
+
+static int
+on_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+    struct h2_exchange *s = find(session, id);
+
+    (void)user;
+    if (s == NULL)
+        return 0;
+    s->closed = true;
+    s->code = code;
+    if (code == NGHTTP2_REFUSED_STREAM)
+        s->refused = true;
+    h2_origin_news(s);
+    return 0;
+}
+
+static int
+on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)user;
+    if (s != NULL && frame->hd.type == NGHTTP2_HEADERS)
+        s->x.sent += frame->hd.length + 9;
+    return 0;
+}
+
+/* After a GOAWAY no stream is begun. */
+static int
+on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
+{
+    struct h2_exchange *s = find_unopened(user, frame->hd.stream_id);
+
+    (void)session;
+    (void)error;
+    if (s == NULL || frame->hd.type != NGHTTP2_HEADERS || s->x.sent > 0)
+        return 0;
+    s->refused = true;
+    h2_origin_news(s);
+    return 0;
+}
+
+static int
+send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source,
+          void *user)
+{
+    struct h2_origin *c = user;
+    struct h2_exchange *s = find(session, frame->hd.stream_id);
+
+    (void)source;
+    if (s == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (n > 0)
+        h2_score_credit(&c->score, H2_MERIT_DATA);
+    return h2_request_data(s, head, n);
+}
+
+/* --- the session --- */
+
+static nghttp2_session_callbacks *
+make_callbacks(void)
+{
+    nghttp2_session_callbacks *cb;
+
+    if (nghttp2_session_callbacks_new(&cb) != 0)
+        return NULL;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_not_sent);
+    nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
+    return cb;
+}
+
+static nghttp2_option *
+make_option(void)
+{
+    nghttp2_option *option;
+
+    if (nghttp2_option_new(&option) != 0)
+        return NULL;
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, HEAD_SENT_MOST);
+    nghttp2_option_set_peer_max_concurrent_streams(option, H2_ORIGIN_STREAMS_MOST);
+    return option;
+}
+
+/* The connection's window is as large as all that its streams may hold: it never stops one. */
+static bool
+say_first(nghttp2_session *session)
+{
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW_FIRST},
+    };
+
+    return nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) == 0 &&
+           nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, H2_HOLDS_MOST) == 0;
+}
+
+nghttp2_session *
+h2_origin_session(struct h2_origin *c)
+{
+    static nghttp2_session_callbacks *callbacks;
+    static nghttp2_option *option;
+    nghttp2_session *session;
+
+    if (callbacks == NULL)
+        callbacks = make_callbacks();
+    if (option == NULL)
+        option = make_option();
+    if (callbacks == NULL || option == NULL || nghttp2_session_client_new2(&session, callbacks, c, option) != 0)
+        return NULL;
+    if (say_first(session))
+        return session;
+    nghttp2_session_del(session);
+    return NULL;
+}
