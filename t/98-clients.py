@@ -20,7 +20,7 @@ def answer(_, r):
     """/large, /trailers; else a digest of what came, and the method."""
     if r.target == "/trailers":
         return TRAILERS
-    body = LARGE if r.target == "/large" else f"{hashlib.sha256(r.body).hexdigest()} {r.method}".encode()
+    body = LARGE if r.target.startswith("/large") else f"{hashlib.sha256(r.body).hexdigest()} {r.method}".encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     return head if r.method == "HEAD" else head + body
 
@@ -72,7 +72,8 @@ def test_curl():
         assert curl("-X", "DELETE") == f"{hashlib.sha256().hexdigest()} DELETE 2"
         head = curl("-I")
         assert head.startswith("HTTP/2 200") and head.endswith(" 2"), head
-        assert f"HTTP/2.0 {scheme} DELETE / 200" in front.weir.access(6)
+        lines = front.weir.access(6 if base == front.secure else 12)
+        assert all(l.startswith("HTTP/2.0 ") for l in lines) and f"HTTP/2.0 {scheme} HEAD / 200" in lines, lines
 
 
 def test_curl_over_http1():
@@ -95,28 +96,17 @@ def test_curl_reuses_its_connection():
 
 
 def test_curl_in_parallel():
+    """Over TLS alone: curl 7.88 loses its way where it does this by prior knowledge."""
     front = Front(Origin(answer))
     folder = temp_dir()
-    for base in front.secure, front.clear:
-        front.curl("-Z", "--parallel-max", "40", "-o", f"{folder}/#1", base=base, path="/large?[1-40]")
-        for i in range(1, 41):
-            with open(f"{folder}/{i}", "rb") as f:
-                assert f.read() == hashlib.sha256().hexdigest().encode() + b" GET"
-        front.curl("-Z", "--parallel-max", "8", *sum((["-o", f"{folder}/{i}", f"{base}/large"] for i in range(7)), []),
-                   "-o", f"{folder}/7", base=base, path="/large")
-        for i in range(8):
-            with open(f"{folder}/{i}", "rb") as f:
-                assert f.read() == LARGE, f"another body: {i}"
-
-
-def test_refused_upload():
-    """413 is seen, and the connection serves on."""
-    front = Front(Origin(answer), "limits: {request_body: 1k}")
-    path = file_of(bytes(8 << 20))
-    for base in front.secure, front.clear:
-        for how in [[], ["-H", "Expect: 100-continue"], ["-H", "Transfer-Encoding: chunked"]]:
-            args = ["-T", path, "-o", "/dev/null", "-w", "%{http_code}", *how]
-            assert front.curl(*args, base=base) == "413", how
+    front.curl("-Z", "--parallel-max", "40", "-o", f"{folder}/#1", path="/?[1-40]")
+    for i in range(1, 41):
+        with open(f"{folder}/{i}", "rb") as f:
+            assert f.read() == hashlib.sha256().hexdigest().encode() + b" GET"
+    front.curl("-Z", "--parallel-max", "8", "-o", f"{folder}/large#1", path="/large?[1-8]")
+    for i in range(1, 9):
+        with open(f"{folder}/large{i}", "rb") as f:
+            assert f.read() == LARGE, f"another body: {i}"
 
 
 def nghttp(*args):
@@ -131,7 +121,7 @@ def test_nghttp():
     front = Front(Origin(answer))
     path = file_of(LARGE)
     for base in front.secure, front.clear:
-        out = re.sub(r"\x1b\[[0-9;]*m", "", nghttp("-v", "--no-color", f"{base}/trailers"))
+        out = re.sub(r"\x1b\[[0-9;]*m", "", nghttp("-v", f"{base}/trailers"))
         assert ":status: 200" in out and "x-sum: 5" in out, out
         if base == front.secure:
             assert "The negotiated protocol: h2" in out, out
@@ -142,6 +132,18 @@ def test_nghttp():
         out = nghttp("-n", "-s", "-w", "16", "-m", "50", f"{base}/")
         assert len(re.findall(r" 200 +\d+ /$", out, re.M)) == 50, out
         assert nghttp("--expect-continue", "-d", path, f"{base}/").endswith("POST")
+
+
+def test_refused_upload():
+    """413 is seen, the rest of the content is not asked for (RFC 9113 8.1), and the connection serves on."""
+    front = Front(Origin(answer), "limits: {request_body: 1k}")
+    path = file_of(bytes(8 << 20))
+    for base in front.secure, front.clear:
+        for how in [], ["--no-content-length"], ["--expect-continue"]:
+            out = nghttp("-v", "-d", path, *how, f"{base}/")
+            assert ":status: 413" in out, (how, out)
+            assert how == ["--expect-continue"] or "error_code=NO_ERROR" in out, (how, out)
+    assert front.curl("-T", path, "-o", "/dev/null", "-w", "%{http_code}") == "413"
 
 
 def test_nghttp_uploads_trailers():
@@ -189,7 +191,7 @@ def test_websockets_over_http2():
                 out, _ = await asyncio.wait_for(asyncio.to_thread(process.communicate), 60)
                 assert out == "ok\n", out
             lines = front.weir.access(20)
-            assert all(re.fullmatch(r"HTTP/2\.0 https? \S+ /chat 200", l) for l in lines), lines
+            assert all(re.fullmatch(r"HTTP/2\.0 https? \S+ /chat 101", l) for l in lines), lines
     asyncio.run(converse())
 
 

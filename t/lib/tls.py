@@ -28,7 +28,7 @@ KEYS = {
     "rsa1024": ["-newkey", "rsa:1024"],
 }
 # of `valid`: days from now
-TIMES = {"now": (-1, 30), "expired": (-30, -1), "early": (2, 30)}
+TIMES = {"now": (-1, 90), "expired": (-30, -1), "early": (2, 90)}
 
 made = {}
 lock = threading.RLock()
