@@ -29,7 +29,8 @@ def test_nothing_is_found():
                      routes=f"{{respond: {{status: 200, body: hello, headers: {HEADERS}}}}}", workers=2)
     out = os.path.join(temp_dir(), "findings")
     done = subprocess.run(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none",
-                           "--jsonfile", out, "--add-ca", tls.authority().cert, *CHECKS, "https://127.0.0.1:%d/" % weir.address[1]],
+                           "--jsonfile", out, "--add-ca", tls.authority().cert, *CHECKS,
+                           "https://127.0.0.1:%d/" % weir.address[1]],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=280,
                           check=False)
     with open(out, encoding="utf-8") as f:
