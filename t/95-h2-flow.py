@@ -135,8 +135,11 @@ def test_windows_grow_while_the_reader_keeps_up():
     c = h2.connect(weir.address)
     s = c.request("POST", "/open", end=False)
     most = 0
-    for _ in range(30 * 64):
-        c.upload(s, b"x" * 16384, end=False)
+    for _ in range(100):
+        c.upload(s, b"x" * 300_000, end=False)
+        # all that was sent is read, and given back
+        c.until(lambda: s.window >= h2.WINDOW, "a window")
+        c.settle()
         most = max(most, s.window)
         if most > 900_000:
             break

@@ -221,7 +221,7 @@ def test_limits_are_counted():
     c = h2.connect(weir.address)
     assert c.ask("GET", "/", *(f"cookie: a{i}=b" for i in range(20))).status == 431
     assert c.ask("GET", "/", *(f"x-{i}: b" for i in range(20))).status == 431
-    assert c.ask("GET", "/", *(f"cookie: a{i}=b" for i in range(9))).status == 200
+    assert c.ask("GET", "/", *(f"cookie: a{i}=b" for i in range(6))).status == 200
     lines = weir.access(3)
     assert '" 431 ' in lines[0] and '" 431 ' in lines[1] and '" 200 ' in lines[2], lines
     weir.wait_stats(lambda s: s.get('weir_client_errors_total{kind="limit"}', 2) == 2, "the errors counted")
@@ -297,12 +297,9 @@ def test_frames_that_are_no_content_do_not_count():
     s = c.request("POST", "/open", end=False)
     end = time.monotonic() + DEADLINE
     while not s.over:
-        c.send(h2.ping())
         c.data(s, b"")
-        try:
-            c.read(0.05)
-        except TimeoutError:
-            pass
+        c.settle()
+        time.sleep(0.1)
         assert time.monotonic() < end and not c.closed, c.frames[-5:]
     assert not s.ended or s.status == 408, s
 

@@ -87,7 +87,8 @@ GET = h2.headers(1, h2.pseudo())
 
 class Seen(Origin):
     """An origin that notes the heads of requests as they come. What it answers is in the path: /hold nothing, until
-    the connection ends, /stall does not even read; /big BIG bytes; /status/N that one; anything else 200, and the content that came, if any."""
+    the connection ends, /stall nothing, and reads no content; /big BIG bytes; /status/N that one; anything else 200,
+    and the content that came, if any."""
 
     def __init__(self, **how):
         self.heads, self.over = [], threading.Event()
