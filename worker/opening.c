@@ -12,11 +12,7 @@
 #include "worker/conn.h"
 #include "worker/count.h"
 #include "worker/h1/client.h"
-#if __has_include("worker/h2/client.c")
 #include "worker/h2/client.h"
-#else
-#define h2_protocol h1_protocol
-#endif
 #include "worker/peer.h"
 #include "worker/proxy_protocol.h"
 #include "worker/state.h"

@@ -18,6 +18,7 @@
 #include "worker/base/random.h"
 #include "worker/base/scan.h"
 #include "worker/conn.h"
+#include "worker/h2/client.h"
 #include "worker/logs.h"
 #include "worker/pipeline.h"
 #include "worker/state.h"
@@ -75,6 +76,7 @@ drain(void)
     lease_end();
     accept_stop();
     conn_drain();
+    h2_drain();
     exchange_pools_close();
 }
 
