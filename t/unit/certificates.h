@@ -127,8 +127,8 @@ note(void *with, const struct tls_trouble *t)
     struct site_of_test *s = with;
     size_t n = strlen(s->told);
 
-    snprintf(s->told + n, sizeof(s->told) - n, "%s %d %s: %s\n", t->fatal ? "fatal" : "warning", t->certificate, t->what,
-             t->text);
+    snprintf(s->told + n, sizeof(s->told) - n, "%s %d %s: %s\n", t->fatal ? "fatal" : "warning", t->certificate,
+             t->what, t->text);
 }
 
 static inline struct tls_pem

@@ -63,7 +63,7 @@ struct tls_certificate {
     struct x509_st *leaf;
     struct x509_st *issuer;     /* the next of its chain; NULL: the file has none, or it signed itself */
     unsigned char digest[32];   /* SHA-256 of the certificate: by it staples_place knows it */
-    bool file;                  /* `ocsp` names a file: nothing is asked for */
+    bool file;                  /* `ocsp` names a file, or is off: nothing is asked for */
     int line;                   /* in the configuration */
 };
 

@@ -222,7 +222,7 @@ read_response(struct tls_server *s, int i, const struct tls_pem *file, struct tl
 {
     const char *why = "";
 
-    h->shown.file = s->conf->certificates[i].ocsp.n > 0;
+    h->shown.file = s->conf->certificates[i].ocsp.p != NULL;
     if (file->p == NULL)
         return;
     h->response_until = response_until(file->p, file->n, h->shown.leaf, h->shown.issuer, time(NULL), NULL, &why);
