@@ -113,7 +113,8 @@ trust(const struct making *m, struct arena *a)
         return trust_file(m);
     store = system_store(a);
     if (store == NULL)
-        return fail(m, "tls", "the system has no certificate authorities to verify servers with: `ca` has to name some");
+        return fail(m, "tls",
+                    "the system has no certificate authorities to verify servers with: `ca` has to name some");
     SSL_CTX_set_cert_store(m->ctx, store);
     return true;
 }
@@ -179,17 +180,21 @@ offer(const struct making *m)
     return SSL_CTX_set_alpn_protos(m->ctx, list, (unsigned)(two ? sizeof(h2) : sizeof(http1)) - 1) == 0;
 }
 
-/* The latest ticket takes the place of the one before. */
+/*
+ * The latest ticket takes the place of the one before. A copy: OpenSSL would take a connection that ends without
+ * close_notify for a reason not to resume its session, which was TLS 1.0's (RFC 5246 7.2.1).
+ */
 static int
 remember(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_memory *m = SSL_get_ex_data(ssl, memory_index);
+    SSL_SESSION *copy = m != NULL && SSL_SESSION_is_resumable(session) == 1 ? SSL_SESSION_dup(session) : NULL;
 
-    if (m == NULL || SSL_SESSION_is_resumable(session) != 1)
-        return 0;
-    tls_client_forget(m);
-    m->session = session;
-    return 1;
+    if (copy != NULL) {
+        tls_client_forget(m);
+        m->session = copy;
+    }
+    return 0;
 }
 
 static bool
@@ -293,19 +298,17 @@ is_fresh(const SSL_SESSION *session)
     return SSL_SESSION_is_resumable(session) == 1 && x != NULL && X509_cmp_current_time(X509_get0_notAfter(x)) > 0;
 }
 
+/* A copy, again: what becomes of the connection is not to be held against the session. */
 static void
 resume(SSL *ssl, struct tls_memory *m)
 {
-    if (m->session == NULL)
-        return;
-    if (is_fresh(m->session)) {
-        bool once = SSL_SESSION_get_protocol_version(m->session) >= TLS1_3_VERSION;
+    SSL_SESSION *copy = m->session != NULL && is_fresh(m->session) ? SSL_SESSION_dup(m->session) : NULL;
 
-        SSL_set_session(ssl, m->session);
-        if (!once)
-            return;
-    }
-    tls_client_forget(m);
+    if (copy != NULL)
+        SSL_set_session(ssl, copy);
+    if (copy == NULL || SSL_SESSION_get_protocol_version(copy) >= TLS1_3_VERSION)
+        tls_client_forget(m);
+    SSL_SESSION_free(copy);
 }
 
 struct ssl_st *

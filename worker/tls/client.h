@@ -28,7 +28,7 @@ struct tls_client *tls_client_new(const struct upstream *u, const struct tls_cli
 struct ssl_st *tls_client_open(const struct server *s, struct tls_memory *m);
 void tls_client_forget(struct tls_memory *m);
 
-/* After a handshake that failed: why, in a few words ("certificate verify failed: unable to get local issuer certificate"). */
+/* After a handshake that failed: why, in a few words ("certificate verify failed: certificate has expired"). */
 const char *tls_client_why(struct ssl_st *ssl);
 /* After a read or write that failed: as well ("alert from the server: certificate required"). */
 const char *tls_client_lost(void);

@@ -17,9 +17,9 @@ enum dial_step { DIAL_WAIT, DIAL_DONE, DIAL_FAILED };
 bool dial_begin(struct channel *ch, struct endpoint *e);
 
 /*
- * Goes on, whenever ch->io.ready is called, until it is done or has failed: *why then says so in a few words, good until
- * the next call ("connection refused", "certificate verify failed: ..."); *ours: the trouble is this machine's, and says
- * nothing about the server. The caller closes the channel of one that has failed.
+ * Goes on, whenever ch->io.ready is called, until it is done or has failed: *why then says so in a few words, good
+ * until the next call ("connection refused", "certificate verify failed: ..."); *ours: the trouble is this machine's,
+ * and says nothing about the server. The caller closes the channel of one that has failed.
  */
 enum dial_step dial_go_on(struct channel *ch, struct endpoint *e, const char **why, bool *ours);
 

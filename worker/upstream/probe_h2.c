@@ -1,7 +1,7 @@
 /*
  * A check over HTTP/2, with nghttp2: one GET on a connection of its own, and the status of its response. Whatever the
- * server sends besides is bounded by how much is read for a check. A check is ended outside of nghttp2's callbacks, which
- * only take notes.
+ * server sends besides is bounded by how much is read for a check. A check is ended outside of nghttp2's callbacks,
+ * which only take notes.
  */
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
@@ -28,8 +28,8 @@ struct talk {
 };
 
 static int
-on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value,
-          size_t value_n, uint8_t flags, void *with)
+on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+          const uint8_t *value, size_t value_n, uint8_t flags, void *with)
 {
     struct talk *x = ((struct probe *)with)->talk;
 
@@ -166,6 +166,10 @@ judge(struct probe *p)
         probe_bad(p, why);
         return false;
     }
+    if (!nghttp2_session_want_read(x->session)) {
+        probe_bad(p, "malformed response: it is no HTTP/2");
+        return false;
+    }
     return true;
 }
 
@@ -178,7 +182,7 @@ take(struct probe *p, const char *bytes, size_t n)
 
     if (!judge(p))
         return false;
-    if (result < 0 || !nghttp2_session_want_read(x->session)) {
+    if (result < 0) {
         probe_bad(p, "malformed response: it is no HTTP/2");
         return false;
     }
