@@ -414,6 +414,14 @@ class Connection:
         self.closed = not got
         self.peer.buf += got
 
+    def look(self):
+        """Notes all frames that are there, without waiting for more."""
+        while not self.closed and select.select([self.peer.sock], [], [], 0)[0]:
+            self.take()
+        while len(self.peer.buf) >= 9 and len(self.peer.buf) >= 9 + int.from_bytes(self.peer.buf[:3], "big"):
+            self.read()
+        return self
+
     def read(self, seconds=None):
         """The next frame, after it was noted; None: the connection has ended."""
         if not self.fill(9, seconds):
