@@ -259,6 +259,15 @@ forwarded_before(const struct request *r)
     return quoted ? STR_NONE : said;
 }
 
+/* RFC 9110 7.6.3 */
+static struct str
+received_by(const struct request *r)
+{
+    if (str_eq(r->protocol, STR("HTTP/2.0")))
+        return STR("2.0 " OUR_NAME);
+    return r->minor == 0 ? STR("1.0 " OUR_NAME) : STR("1.1 " OUR_NAME);
+}
+
 void
 forwarded_add(struct request *r)
 {
@@ -278,8 +287,7 @@ forwarded_add(struct request *r)
         fields_add_id(to, FIELD_X_FORWARDED_HOST, host);
     fields_add_id(to, FIELD_FORWARDED,
                   appended(r, forwarded_before(r), element(r, peer, r->host_field)));
-    fields_add_id(to, FIELD_VIA,
-                  appended(r, joined(r, FIELD_VIA), r->minor == 0 ? STR("1.0 " OUR_NAME) : STR("1.1 " OUR_NAME)));
+    fields_add_id(to, FIELD_VIA, appended(r, joined(r, FIELD_VIA), received_by(r)));
     fields_add_id(to, FIELD_X_REQUEST_ID, r->id);
 }
 

@@ -74,6 +74,8 @@ end_session(struct h2_client *c)
     if (c->abuse != 0) {
         complain(c);
         leave(c, NGHTTP2_ENHANCE_YOUR_CALM);
+    } else if (c->violation != 0) {
+        leave(c, c->violation);
     } else if (c->error != 0) {
         leave(c, c->error == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_INTERNAL_ERROR);
     }
@@ -385,6 +387,7 @@ begin(struct conn *conn)
     c->news_end = &c->news;
     c->ending_end = &c->ending;
     c->spare = h2_window_spare(H2_STREAMS_MOST);
+    c->initial = NGHTTP2_INITIAL_WINDOW_SIZE;
     flow_init(&c->wire, H2_WIRE_MOST);
     c->next = clients;
     c->link = &clients;

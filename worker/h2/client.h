@@ -51,12 +51,17 @@ struct h2_client {
     struct pace down;
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
+    int32_t widest;             /* of the streams' windows towards the client, when its SETTINGS began */
+    int32_t initial;            /* its INITIAL_WINDOW_SIZE */
     size_t block_bytes;         /* of the HEADERS and CONTINUATION that are coming in */
     int32_t block;              /* for that stream */
     unsigned open;              /* streams that have a request */
     unsigned tunnels;           /* of these */
     unsigned requests;
     int error;                  /* of nghttp2, or 0: this session is over */
+    uint32_t violation;         /* of the protocol, by its error code; 0: none */
+    int32_t last_id;            /* of the youngest stream that was begun */
+    int64_t reset_ms;           /* when weir last reset a stream; 0: never */
     uint8_t waits;              /* enum h2_wait */
     uint8_t abuse;              /* enum h2_offence + 1, for which it is sent away; 0: it is not */
     bool begun;                 /* the first SETTINGS are here */
@@ -91,7 +96,7 @@ struct h2_stream {
     int status;                 /* 0: good so far; else what its head is refused with */
     struct h2_window window;
     uint64_t received;          /* bytes of content */
-    uint64_t paced;             /* r->bytes_received, when its pace was last looked at */
+    uint64_t paced;             /* `received`, when its pace was last looked at */
     struct flow early;          /* a tunnel's bytes that came before it was one */
     char last;                  /* the last byte of announced content waits for END_STREAM */
     bool last_held;

@@ -307,6 +307,10 @@ h2_front_end(struct h2_stream *s)
     struct request *r = s->r;
 
     s->complete = true;
+    if (s->started && s->status != 0) { /* trailers over the limits: the request does not come to its end */
+        h2_stream_news(s);
+        return;
+    }
     if (s->malformed) {         /* trailers; a head was dealt with */
         nghttp2_submit_rst_stream(s->c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_PROTOCOL_ERROR);
         h2_client_post(s->c);

@@ -170,13 +170,15 @@ status_of(struct h2_stream *s)
 
     if (s->connect.n == 0 || s->status != 0)
         return r->status;
-    if (!wrong)
-        return r->tunnel ? 200 : r->status;
-    s->refused = true;
-    fields_init(&r->response.fields, r->arena);
-    r->status = 502;
-    r->reason = status_reason(502);
-    return 502;
+    if (wrong) {
+        s->refused = true;
+        fields_init(&r->response.fields, r->arena);
+    }
+    if (wrong || r->tunnel) {
+        r->status = wrong ? 502 : 200;
+        r->reason = status_reason(r->status);
+    }
+    return r->status;
 }
 
 static bool

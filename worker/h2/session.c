@@ -15,10 +15,19 @@
 #define SMALL_WINDOW 256        /* bytes; who opens a window by less dribbles */
 #define EARNEST_DATA 1024       /* bytes of a frame that is worth its head */
 #define FRAME_HEAD 9
+#define RESET_GRACE_MS 10000    /* for what was under way when weir reset a stream */
 
 static nghttp2_session_callbacks *callbacks;
 static nghttp2_option *options;
 static struct buffer *source;   /* of the bytes that are being looked at */
+
+/*
+ * Limits that some versions of the library have of their own. They are cruder than what is counted here: a CONTINUATION
+ * that comes byte by byte counts each time, and a cancelled request is held against nothing that was useful.
+ */
+__attribute__((weak)) void nghttp2_option_set_max_continuations(nghttp2_option *option, size_t most);
+__attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *option, uint64_t burst,
+                                                                      uint64_t rate);
 
 /* --- abuse --- */
 
@@ -31,6 +40,15 @@ offend(struct h2_client *c, enum h2_offence what)
     return c->abuse != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
+/* A connection error that libnghttp2 does not know. */
+static int
+violate(struct h2_client *c, uint32_t code)
+{
+    if (c->violation == 0)
+        c->violation = code;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 static int
 on_reset(struct h2_client *c, const struct h2_stream *s)
 {
@@ -39,6 +57,27 @@ on_reset(struct h2_client *c, const struct h2_stream *s)
     count_h2_reset(c->conn.listener);
     count_client_error(c->conn.listener, SLOTS_ERROR_RESET);
     return offend(c, H2_OFFENCE_RESET);
+}
+
+/*
+ * HEADERS for a stream that is none any more, or was passed over (RFC 9113 5.1, 5.1.1). It may be the trailers of one
+ * that weir has reset a moment ago.
+ */
+static bool
+is_late(const struct h2_client *c, int32_t id)
+{
+    return id % 2 == 1 && id <= c->last_id && nghttp2_session_find_stream(c->session, id) == NULL && !c->last_said &&
+           (c->reset_ms == 0 || clock_ms() - c->reset_ms > RESET_GRACE_MS);
+}
+
+static int
+on_headers_frame(struct h2_client *c, const nghttp2_frame_hd *hd)
+{
+    if (is_late(c, hd->stream_id))
+        return violate(c, NGHTTP2_STREAM_CLOSED);
+    if (hd->stream_id > c->last_id)
+        c->last_id = hd->stream_id;
+    return 0;
 }
 
 static int
@@ -54,6 +93,19 @@ on_block_frame(struct h2_client *c, const nghttp2_frame_hd *hd)
     return 0;
 }
 
+static int32_t
+widest(const struct h2_client *c)
+{
+    int32_t most = 0;
+
+    for (const struct h2_stream *s = c->streams; s != NULL; s = s->next) {
+        int32_t n = nghttp2_session_get_stream_remote_window_size(c->session, s->id);
+
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
 {
@@ -67,14 +119,21 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
         s->r->bytes_received += FRAME_HEAD + hd->length;
         return 0;
     case NGHTTP2_HEADERS:
+        if (on_headers_frame(c, hd) != 0)
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        return on_block_frame(c, hd);
     case NGHTTP2_CONTINUATION:
         return on_block_frame(c, hd);
     case NGHTTP2_PRIORITY:
+        if (hd->stream_id == 0)         /* RFC 9113 6.3 */
+            return violate(c, NGHTTP2_PROTOCOL_ERROR);
+        return offend(c, H2_OFFENCE_PRIORITY);
     case NGHTTP2_PRIORITY_UPDATE:
         return offend(c, H2_OFFENCE_PRIORITY);
     case NGHTTP2_RST_STREAM:
         return on_reset(c, s);
     case NGHTTP2_SETTINGS:
+        c->widest = widest(c);
         return hd->flags & NGHTTP2_FLAG_ACK ? 0 : offend(c, H2_OFFENCE_SETTINGS);
     case NGHTTP2_PING:
         return offend(c, H2_OFFENCE_PING);
@@ -166,14 +225,35 @@ on_data_frame(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream 
     return 0;
 }
 
-static void
-on_priority(nghttp2_session *session, const nghttp2_frame *frame)
+/* RFC 9113 6.9.2: no window may come over its most by it; libnghttp2 would reset that stream alone. */
+static int
+on_settings(struct h2_client *c, const nghttp2_settings *settings)
+{
+    c->begun = true;
+    for (size_t i = 0; i < settings->niv; i++) {
+        int64_t n = settings->iv[i].value;
+
+        if (settings->iv[i].settings_id != NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)
+            continue;
+        if (c->widest + n - c->initial > NGHTTP2_MAX_WINDOW_SIZE)
+            return violate(c, NGHTTP2_FLOW_CONTROL_ERROR);
+        c->widest += (int32_t)(n - c->initial);
+        c->initial = (int32_t)n;
+    }
+    return 0;
+}
+
+static int
+on_priority(struct h2_client *c, const nghttp2_frame *frame)
 {
     const nghttp2_ext_priority_update *update = frame->ext.payload;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, update->stream_id);
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->session, update->stream_id);
 
+    if (update->stream_id == 0)         /* RFC 9218 7.1 */
+        return violate(c, NGHTTP2_PROTOCOL_ERROR);
     if (s != NULL)
         h2_front_priority(&s->priority, (struct str){(const char *)update->field_value, update->field_value_len});
+    return 0;
 }
 
 static int
@@ -188,8 +268,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *data)
     case NGHTTP2_DATA:
         return on_data_frame(c, frame, s);
     case NGHTTP2_SETTINGS:
-        c->begun = true;
-        break;
+        return on_settings(c, &frame->settings);
     case NGHTTP2_PING:
         if (frame->hd.flags & NGHTTP2_FLAG_ACK)
             h2_client_pong(c);
@@ -199,8 +278,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *data)
             return offend(c, H2_OFFENCE_SMALL_WINDOW);
         break;
     case NGHTTP2_PRIORITY_UPDATE:
-        on_priority(session, frame);
-        break;
+        return on_priority(c, frame);
     }
     return 0;
 }
@@ -276,6 +354,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *data)
 
     switch (frame->hd.type) {
     case NGHTTP2_RST_STREAM:
+        c->reset_ms = clock_ms();
         on_reset_sent(c, frame, s);     /* acted on when it is over: a reset that is not sent would be none */
         break;
     case NGHTTP2_GOAWAY:
@@ -348,6 +427,10 @@ prepare(void)
     nghttp2_option_set_max_deflate_dynamic_table_size(options, TABLE_MOST);
     nghttp2_option_set_max_send_header_block_length(options, SEND_BLOCK_MOST);
     nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
+    if (nghttp2_option_set_max_continuations != NULL)
+        nghttp2_option_set_max_continuations(options, SIZE_MAX / 2);
+    if (nghttp2_option_set_stream_reset_rate_limit != NULL)
+        nghttp2_option_set_stream_reset_rate_limit(options, UINT32_MAX, UINT32_MAX);
     callbacks = cb;
 }
 

@@ -110,6 +110,20 @@ refuse(struct h2_stream *s)
     pipeline_refuse(s->r, s->status);
 }
 
+/* What came before may be with a server already: it must not take the request for a whole one. */
+static void
+refuse_trailers(struct h2_stream *s)
+{
+    struct request *r = s->r;
+
+    count_client_error(r->listener, SLOTS_ERROR_LIMIT);
+    r->request.body.broken = true;
+    if (r->started)
+        pipeline_client_lost(r);
+    else
+        pipeline_fail(r, s->status);
+}
+
 static void
 start(struct h2_stream *s)
 {
@@ -125,9 +139,9 @@ static bool
 keep_pace(struct h2_stream *s)
 {
     struct request *r = s->r;
-    uint64_t bytes = r->bytes_received - s->paced;
+    uint64_t bytes = s->received - s->paced;
 
-    s->paced = r->bytes_received;
+    s->paced = s->received;
     if (pace_moved(&s->up, clock_ms(), bytes, r->scope->policy.min_rate) || r->started)
         return true;
     count_client_error(r->listener, SLOTS_ERROR_LIMIT);
@@ -187,6 +201,10 @@ settle(struct h2_stream *s)
     }
     if (s->is_ending)
         return;
+    if (s->started && s->status != 0 && s->complete && !r->request.body.ended) {
+        refuse_trailers(s);
+        return;
+    }
     /* announced as empty: whether it is has to be seen first */
     if (!s->started && s->headed && (r->request.length != 0 || s->complete || s->connect.n > 0 || s->status != 0))
         start(s);
@@ -290,7 +308,7 @@ progress(const struct h2_stream *s, enum h2_wait wait)
 {
     switch (wait) {
     case H2_WAIT_CONTENT:
-        return s->r->bytes_received;
+        return s->received;
     case H2_WAIT_WINDOW:
         return s->r->bytes_sent;
     case H2_WAIT_ROOM:
