@@ -308,7 +308,7 @@ class Connection:
         self.window = WINDOW    # what may be sent on the connection
         self.returned = 0       # WINDOW_UPDATEs of the connection that came, added up
         self.goaways = []
-        self.closed = False     # the other side has
+        self.eof = False        # the other side has closed
         self.acks = True        # SETTINGS and PING are acknowledged as they come
         self.returns = True     # the windows are given back as DATA comes
         self.next = 1 if client else 2
@@ -330,7 +330,7 @@ class Connection:
                 return self
             end = time.monotonic() + lib.DEADLINE
             while view:
-                readable, writable, _ = select.select([] if self.closed else [sock], [sock], [], lib.DEADLINE)
+                readable, writable, _ = select.select([] if self.eof else [sock], [sock], [], lib.DEADLINE)
                 if readable:
                     self.take()
                 if writable:
@@ -405,18 +405,24 @@ class Connection:
 
     # taking what comes
 
+    @property
+    def closed(self):
+        """The other side has closed, and all that it sent before was looked at."""
+        buf = self.peer.buf
+        return self.eof and (len(buf) < 9 or len(buf) < 9 + int.from_bytes(buf[:3], "big"))
+
     def take(self):
         """What there is, once; notes the end."""
         try:
             got = self.peer.sock.recv(1 << 18)
         except ConnectionResetError:
             got = b""
-        self.closed = not got
+        self.eof = not got
         self.peer.buf += got
 
     def look(self):
         """Notes all frames that are there, without waiting for more."""
-        while not self.closed and select.select([self.peer.sock], [], [], 0)[0]:
+        while not self.eof and select.select([self.peer.sock], [], [], 0)[0]:
             self.take()
         while len(self.peer.buf) >= 9 and len(self.peer.buf) >= 9 + int.from_bytes(self.peer.buf[:3], "big"):
             self.read()
@@ -439,7 +445,7 @@ class Connection:
 
     def fill(self, n, seconds):
         self.peer.sock.settimeout(seconds or lib.DEADLINE)
-        while len(self.peer.buf) < n and not self.closed:
+        while len(self.peer.buf) < n and not self.eof:
             self.take()
         return len(self.peer.buf) >= n
 
