@@ -71,6 +71,7 @@ def test_plain_http():
         assert r.status == 400 and r.get("Connection") == "close" and b"https" in r.body.lower(), r
         assert c.ended()
     asked_nothing(weir)
+    weir.wait_stats(lambda s: s.get('weir_tls_handshakes_total{result="failed"}') == 2)
 
 
 def test_rubbish():

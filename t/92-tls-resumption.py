@@ -40,7 +40,8 @@ def test_over_all_workers():
     weir = serve(make(NAME), workers=4)
     for versions in VERSIONS:
         assert Client(weir, versions).visits(TIMES + 1) == [False] + TIMES * [True]
-    stats = weir.wait_stats(lambda s: s.get('weir_requests_total{code="2xx"}') == 2 * TIMES + 2)
+    stats = weir.wait_stats(lambda s: s.get('weir_tls_handshakes_total{result="resumed"}') == 2 * TIMES
+                            and s['weir_tls_handshakes_total{result="full"}'] == 2)
     served = [k for k, v in stats.items() if k.startswith("weir_worker_requests_total{") and '"2xx"' in k and v]
     assert len(served) > 1, f"all of it came to one worker: {served}"
 

@@ -126,7 +126,7 @@ access_log: {{path: {log}, format: "$protocol $method $path $status $tls_version
                     "protocols": "h2"}, said
     lines = weir.access(IMAGES + 5)
     assert all(re.match(r"HTTP/2\.0 ", l) for l in lines), lines
-    assert [l for l in lines if l.endswith("/chat 101 TLSv1.3")], lines
+    assert [l for l in lines if l.endswith("/chat 200 TLSv1.3")], lines
     assert request.get("X-Forwarded-Proto") == "https"
 
 

@@ -86,6 +86,19 @@ def test_curl_over_http1():
     assert done.stdout.endswith("GET 1.1"), done.stdout
 
 
+def test_curl_with_a_certificate():
+    """What is known of it is the same over HTTP/2; and :authority has to be the name that TLS was asked for."""
+    certificate, me = tls.make("a.example.com", "b.example.com"), tls.make(client=True, subject="/O=Weir/CN=me")
+    weir = tls.serve(certificate, client_ca=tls.authority().cert, client_verify="require")
+    url = f"https://a.example.com:{weir.address[1]}"
+    curl = ["curl", "-sS", "--max-time", "60", "--http2", "--cacert", tls.authority().cert, "--cert", me.cert, "--key",
+            me.key, "--connect-to", f"::127.0.0.1:{weir.address[1]}", "-w", " %{http_version} %{http_code}\n"]
+    done = run_command([*curl, f"{url}/", "--next", *curl[1:], "-H", "Host: b.example.com", f"{url}/"])
+    assert "ok 2 200\n" in done.stdout and done.stdout.endswith(" 2 421\n"), done.stdout
+    assert [r.get("X-Facts").split("|", 2)[2] for r in weir.origin.requests] == [
+        "a.example.com|SUCCESS|CN=me,O=Weir|https"]
+
+
 def test_curl_reuses_its_connection():
     origin = Origin(answer)
     front = Front(origin)
@@ -191,7 +204,7 @@ def test_websockets_over_http2():
                 out, _ = await asyncio.wait_for(asyncio.to_thread(process.communicate), 60)
                 assert out == "ok\n", out
             lines = front.weir.access(20)
-            assert all(re.fullmatch(r"HTTP/2\.0 https? \S+ /chat 101", l) for l in lines), lines
+            assert all(re.fullmatch(r"HTTP/2\.0 https? \S+ /chat 200", l) for l in lines), lines
     asyncio.run(converse())
 
 

@@ -2,10 +2,11 @@
 """gRPC through weir, with a client and a server of @grpc/grpc-js: every kind of call, deadlines, cancellation, errors,
 metadata; in the clear and over TLS on both sides."""
 
-import re
+import signal
 import subprocess
 
 from lib import grpc, tls
+from lib.daemon import Daemon, gone
 from lib.weir import free_port, run, start, wait
 
 CALLS = ["unary", "metadata", "error", "unimplemented", "server_streaming", "error_after_messages", "client_streaming",
@@ -69,23 +70,54 @@ def test_many_calls_go_over_few_connections():
     weir, port = serve()
     grpc.call(port, None, "many_at_once")
     stats = weir.wait_stats(lambda s: s.get('weir_upstream_requests_total{upstream="app",code="2xx"}', 0) >= 400)
-    opened = sum(v for k, v in stats.items() if re.match(r'weir_upstream_connections_total\{upstream="app"', k))
+    opened = stats['weir_upstream_connections_opened_total{upstream="app"}']
     assert 1 <= opened <= 4, f"{opened} connections for 400 calls, 100 of them at once"
 
 
-def across(change):
-    """A call that is under way ends well, and the same channel makes another one, over that change."""
+def over(change, what, port, ca):
+    """Runs that test of the client, and makes the change once it is under way."""
+    process = grpc.client(port, ca, what, stdin=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout.readline() == "under way\n"
+    change()
+    out, _ = process.communicate("go on\n", timeout=60)
+    assert out.endswith(f"ok {what}\n") and "not ok" not in out, out
+
+
+def test_over_reloads():
+    """A stream that is under way goes on, new calls are made elsewhere, and none fails."""
     certificate = tls.make(NAME)
     weir, port = serve(certificate)
-    process = grpc.client(port, certificate.ca, "across", stdin=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout.readline() == "under way\n"
-    change(weir)
-    out, _ = process.communicate("go on\n", timeout=60)
-    assert out == "ok across\n", out
+    over(weir.reload, "across", port, certificate.ca)
+    over(lambda: [weir.reload() for _ in range(3)], "steady", port, certificate.ca)
 
 
-def test_across_a_reload():
-    across(lambda weir: weir.reload())
+def test_over_an_upgrade():
+    certificate, port = tls.make(NAME), free_port()
+    weir = Daemon(text(grpc.serve(certificate)[1], certificate, port))
+
+    def upgrade():
+        """The old master stays as long as the stream does."""
+        old = weir.pid
+        weir.kill(signal.SIGUSR2)
+        wait(lambda: weir.pid != old, "another master")
+        weir.pids.add(weir.pid)
+        return old
+    for what in "across", "steady":
+        former = []
+        over(lambda former=former: former.append(upgrade()), what, port, certificate.ca)
+        gone(*former)
+
+
+def test_a_server_that_sends_connections_away():
+    """GOAWAY again and again: every call finds another connection."""
+    weir, port = serve(server=grpc.serve(age=150)[1])
+
+    def opened(s):
+        return s.get('weir_upstream_connections_opened_total{upstream="app"}', 0)
+
+    def several():
+        weir.wait_stats(lambda s: opened(s) >= 8, "connections")
+    over(several, "steady", port, None)
 
 
 def test_the_server_is_replaced():

@@ -59,10 +59,10 @@ def node(script, *args, needs_modules=True, **more):
     return process
 
 
-def serve(certificate=None, port=0):
-    """Returns its process and its address."""
+def serve(certificate=None, port=0, age=0):
+    """Returns its process and its address. age: ms after which it sends a connection away; 0: never."""
     files = [certificate.cert, certificate.key] if certificate else []
-    process = node("server.js", f"{HERE}/calls.proto", str(port), *files, stdin=subprocess.DEVNULL)
+    process = node("server.js", f"{HERE}/calls.proto", str(port), str(age), *files, stdin=subprocess.DEVNULL)
     return process, f"127.0.0.1:{int(process.stdout.readline())}"
 
 

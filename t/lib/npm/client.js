@@ -261,15 +261,43 @@ const tests = {
     const end = ended(call);
     await exchange(call, 1);
     console.log('under way');
-    await new Promise(resolve => readline.createInterface({ input: process.stdin }).once('line', resolve));
+    await told();
     for (let i = 2; i < 20; i++) await exchange(call, i);
     await unary('Echo', {}, { metadata: new grpc.Metadata({ waitForReady: true }) });
     call.end();
     call.resume();
     assert.strictEqual((await end).code, status.OK);
-    process.stdin.destroy();
+  },
+
+  // Calls without a pause, ten at once, until it is told to end: none may fail.
+  async steady() {
+    let over = false, count = 0;
+    const data = bytes(3000);
+    const worker = async () => {
+      while (!over) {
+        const metadata = new grpc.Metadata({ waitForReady: true });
+        const { reply } = await unary('Echo', { n: count, data }, { metadata });
+        assert(reply.data.equals(data));
+        count++;
+      }
+    };
+    const workers = Promise.all([...Array(10)].map(worker));
+    workers.catch(() => {});
+    await until(() => count > 100, 'some calls');
+    console.log('under way');
+    await told();
+    over = true;
+    await workers;
+    console.log(`# ${count} calls`);
   },
 };
+
+// A line came.
+function told() {
+  return new Promise(resolve => {
+    readline.createInterface({ input: process.stdin }).once('line', () => { process.stdin.destroy(); resolve(); });
+  });
+}
 
 async function all() {
   for (const name of names) {

@@ -1,12 +1,12 @@
-// A gRPC server for calls.proto. Arguments: calls.proto, a port or 0, and for TLS a certificate and its key. Prints its
-// port.
+// A gRPC server for calls.proto. Arguments: calls.proto, a port or 0, for how many ms it keeps a connection (0: for
+// ever), and for TLS a certificate and its key. Prints its port.
 'use strict';
 const grpc = require('@grpc/grpc-js');
 const crypto = require('crypto');
 const fs = require('fs');
 const loader = require('@grpc/proto-loader');
 
-const [proto, at, cert, key] = process.argv.slice(2);
+const [proto, at, age, cert, key] = process.argv.slice(2);
 const { Calls } = grpc.loadPackageDefinition(loader.loadSync(proto, { defaults: true })).weir.test;
 const seen = new Map();
 
@@ -67,7 +67,8 @@ const calls = {
 };
 
 const server = new grpc.Server({
-  'grpc.max_receive_message_length': 64 << 20, 'grpc.max_send_message_length': 64 << 20 });
+  'grpc.max_receive_message_length': 64 << 20, 'grpc.max_send_message_length': 64 << 20,
+  ...(Number(age) ? { 'grpc.max_connection_age_ms': Number(age) } : {}) });
 server.addService(Calls.service, calls);
 const credentials = cert ? grpc.ServerCredentials.createSsl(null,
   [{ cert_chain: fs.readFileSync(cert), private_key: fs.readFileSync(key) }]) : grpc.ServerCredentials.createInsecure();
