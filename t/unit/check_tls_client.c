@@ -1,4 +1,4 @@
-/* TLS towards servers: whom a client made of an upstream's `tls` trusts, what it asks for, and which sessions it keeps. */
+/* TLS towards servers: whom a client made of an upstream's `tls` trusts, what it asks for, which sessions it keeps. */
 #include "t/unit/certificates.h"
 
 #include "t/unit/unit.h"
@@ -14,7 +14,7 @@ begin(void)
     app = make((struct wish){"ec", "app", "DNS:app.internal", .issuer = &root});
     address = make((struct wish){"ec", "address", "IP:10.0.0.1,IP:::1", .issuer = &root});
     wild = make((struct wish){"rsa", "wild", "DNS:*.prod.internal,DNS:a*.part.internal", .issuer = &root});
-    expired = make((struct wish){"ec", "expired", "DNS:app.internal", .issuer = &root, .from = -2 * DAY, .until = -DAY});
+    expired = make((struct wish){"ec", "expired", "DNS:app.internal", &root, .from = -2 * DAY, .until = -DAY});
     nameless = make((struct wish){"ec", "app.internal", .issuer = &root});
     mine = make((struct wish){"ec", "mine", .issuer = &root});
     weak = make((struct wish){"rsa1024", "weak", "DNS:app.internal", .issuer = &root});
@@ -388,6 +388,28 @@ START_TEST(tickets_that_come_late_are_taken)
 }
 END_TEST
 
+START_TEST(a_server_that_sends_tickets_without_end)
+{
+    SSL_CTX *ctx = serve(&app, TLS1_3_VERSION);
+    struct pair_of_test p;
+    char byte;
+    int i, result, error = SSL_ERROR_WANT_READ;
+
+    ck_assert(trust(root.cert_pem, NULL, NULL));
+    p = meet(ctx);
+    for (i = 0; i < 1000 && error == SSL_ERROR_WANT_READ; i++) {
+        ck_assert_int_eq(SSL_new_session_ticket(p.server), 1);
+        ck_assert_int_eq(SSL_do_handshake(p.server), 1);
+        result = SSL_read(p.client, &byte, 1);
+        error = SSL_get_error(p.client, result);
+    }
+    ck_assert_int_lt(i, 100);
+    ck_assert_int_eq(error, SSL_ERROR_ZERO_RETURN);
+    part(&p);
+    SSL_CTX_free(ctx);
+}
+END_TEST
+
 /* A session is no way around the end of the certificate that it was made with. */
 START_TEST(a_session_is_not_older_than_its_certificate)
 {
@@ -439,6 +461,7 @@ main(void)
     tcase_add_test(t, sessions_are_resumed);
     tcase_add_test(t, a_ticket_of_tls_1_3_is_used_once);
     tcase_add_test(t, tickets_that_come_late_are_taken);
+    tcase_add_test(t, a_server_that_sends_tickets_without_end);
     tcase_add_test(t, a_session_is_not_older_than_its_certificate);
     tcase_add_test(t, failures_have_words);
     suite_add_tcase(suite, t);

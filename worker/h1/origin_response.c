@@ -5,6 +5,7 @@
 #include "worker/h1/origin.h"
 #include "worker/hop.h"
 #include "worker/pipeline.h"
+#include "worker/upstream/dial.h"
 #include "worker/upstream/eject.h"
 
 #define TURN_BYTES (1024 * 1024)        /* then others have their turn */
@@ -183,6 +184,7 @@ read_head(struct origin *o)
         if (n == -1)
             return false;
         if (n <= 0) {
+            o->x.lost = n == -2 && o->ch.tls != NULL ? dial_lost(&o->ch) : NULL;
             exchange_fail(&o->x, SLOTS_ERROR_RESET, 502);
             return false;
         }
@@ -205,8 +207,11 @@ read_body(struct origin *o, size_t *budget)
         else
             origin_complete(o);
         break;
-    case H1_READ_EOF:
     case H1_READ_ERROR:
+        o->x.lost = o->ch.tls != NULL ? dial_lost(&o->ch) : NULL;
+        exchange_truncate(&o->x, SLOTS_ERROR_RESET);
+        break;
+    case H1_READ_EOF:
         exchange_truncate(&o->x, SLOTS_ERROR_RESET);
         break;
     case H1_READ_MALFORMED:

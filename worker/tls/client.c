@@ -17,6 +17,7 @@
 /* Forward-secret AEAD ciphers. Finite fields are left out: the server chooses how large they are, and we'd compute. */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 #define SECURITY_LEVEL 2        /* RSA of 2048 bits at least, no SHA-1 */
+#define TICKETS_MOST 64         /* on one connection: each is work for us, and none for the server */
 #define WHY_SIZE 160
 
 struct tls_client {
@@ -32,6 +33,7 @@ struct making {
 };
 
 static int memory_index = -1;   /* of an SSL's struct tls_memory */
+static int ticket_index = -1;   /* of how many tickets came */
 
 /* --- in the master --- */
 
@@ -187,6 +189,7 @@ offer(const struct making *m)
 static int
 remember(SSL *ssl, SSL_SESSION *session)
 {
+    uintptr_t tickets = (uintptr_t)SSL_get_ex_data(ssl, ticket_index) + 1;
     struct tls_memory *m = SSL_get_ex_data(ssl, memory_index);
     SSL_SESSION *copy = m != NULL && SSL_SESSION_is_resumable(session) == 1 ? SSL_SESSION_dup(session) : NULL;
 
@@ -194,6 +197,9 @@ remember(SSL *ssl, SSL_SESSION *session)
         tls_client_forget(m);
         m->session = copy;
     }
+    SSL_set_ex_data(ssl, ticket_index, (void *)tickets);
+    if (tickets > TICKETS_MOST)
+        SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN);   /* nothing more is read: the connection ends */
     return 0;
 }
 
@@ -228,7 +234,9 @@ tls_client_new(const struct upstream *u, const struct tls_client_files *files, s
 
     if (memory_index < 0)
         memory_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    if (m.ctx == NULL || memory_index < 0) {
+    if (ticket_index < 0)
+        ticket_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    if (m.ctx == NULL || memory_index < 0 || ticket_index < 0) {
         fail_why(&m, "tls", "OpenSSL cannot be used");
         SSL_CTX_free(m.ctx);
         return NULL;

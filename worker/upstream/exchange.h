@@ -56,6 +56,7 @@ struct exchange {
     uint64_t sent;              /* bytes of this exchange */
     const uint64_t *received;
     uint64_t mark;              /* both, when the timer was set */
+    const char *lost;           /* why its connection was, where more is known than that: for the log */
     unsigned moves;             /* how often it was begun anew at the same server */
     unsigned interims;
     int status;                 /* of the final response; 0: its head is not there yet */

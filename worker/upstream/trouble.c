@@ -42,6 +42,8 @@ trouble_of_exchange(const struct exchange *x, enum slots_error kind)
         return;                 /* that was told, with its reason */
     if (kind == SLOTS_ERROR_MALFORMED)
         say(x->endpoint, kind, arena_printf(x->r->arena, "its response is no %s", x->protocol->source.name), x->r);
+    else if (kind == SLOTS_ERROR_RESET && x->lost != NULL)
+        say(x->endpoint, kind, arena_printf(x->r->arena, "%.*s: %s", STR_ARG(what[kind]), x->lost), x->r);
     else
         say(x->endpoint, kind, what[kind], x->r);
 }
