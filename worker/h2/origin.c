@@ -167,13 +167,13 @@ expire(struct exchange *x)
     return first ? dial_expire(&c->ch, c->endpoint) : "timed out while it was connected to";
 }
 
-/* A connection on which nothing at all came in that time may be one that leads nowhere: it takes no more requests. */
+/* A connection on which nothing came for most of that time may be one that leads nowhere: it takes no more requests. */
 static void
 timed_out(struct exchange *x)
 {
     struct h2_origin *c = ((struct h2_exchange *)x)->c;
 
-    if (clock_ms() - c->heard_ms >= x->r->scope->policy.timeouts.upstream)
+    if (clock_ms() - c->heard_ms >= x->r->scope->policy.timeouts.upstream / 2)
         h2_origin_leave(c);
 }
 

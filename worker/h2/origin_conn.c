@@ -487,11 +487,11 @@ dial(struct endpoint *e)
     return c;
 }
 
-/* How many requests it may carry at once. What is not known yet is what libnghttp2 takes for granted. */
+/* How many requests it may carry at once. What its server has not said yet is what it said before. */
 static unsigned
 most(const struct h2_origin *c)
 {
-    uint32_t n = H2_ORIGIN_STREAMS_MOST;
+    uint32_t n = c->endpoint->h2_streams > 0 ? c->endpoint->h2_streams : H2_ORIGIN_STREAMS_MOST;
 
     if (c->settled)
         n = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);

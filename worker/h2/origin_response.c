@@ -89,6 +89,10 @@ h2_response_head(struct h2_exchange *s)
 void
 h2_response_data(struct h2_exchange *s, struct str bytes)
 {
+    if (!s->final) {
+        h2_response_trouble(s, SLOTS_ERROR_MALFORMED);
+        return;
+    }
     flow_put(&s->x.r->response.body, s->c->in, bytes);
     s->received += bytes.n;
     h2_origin_news(s);
@@ -270,7 +274,9 @@ tell_end(struct h2_exchange *s)
 {
     if (s->trouble != SLOTS_ERRORS)
         fail(s, s->trouble);
-    else if (s->ended && s->x.in_body)
+    else if (s->ended && !s->x.in_body)
+        fail(s, SLOTS_ERROR_MALFORMED);
+    else if (s->ended)
         complete(s);
     else if (s->closed || s->refused)
         on_close(s);

@@ -166,6 +166,28 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
     return 0;
 }
 
+/* libnghttp2 is told that extensions are looked at only so that it tells of them. */
+static int
+on_extension(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *data, size_t n, void *user)
+{
+    (void)session;
+    (void)hd;
+    (void)data;
+    (void)n;
+    (void)user;
+    return NGHTTP2_ERR_CANCEL;
+}
+
+static int
+unpack_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *user)
+{
+    (void)session;
+    (void)payload;
+    (void)hd;
+    (void)user;
+    return NGHTTP2_ERR_CANCEL;
+}
+
 static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
@@ -175,6 +197,8 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         c->to_begin = !c->settled;
         c->settled = true;
+        c->endpoint->h2_streams =
+            nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     }
     if (frame->hd.type == NGHTTP2_GOAWAY)
         on_goaway(c);
@@ -265,6 +289,8 @@ make_callbacks(void)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension);
+    nghttp2_session_callbacks_set_unpack_extension_callback(cb, unpack_extension);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_not_sent);
@@ -282,6 +308,8 @@ make_option(void)
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_max_send_header_block_length(option, HEAD_SENT_MOST);
     nghttp2_option_set_peer_max_concurrent_streams(option, H2_ORIGIN_STREAMS_MOST);
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+        nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
     return option;
 }
 

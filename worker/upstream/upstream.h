@@ -33,6 +33,7 @@ struct endpoint {
     struct log_pace spared;     /* and that it fails but is not ejected */
     struct origin *newest, *oldest;     /* idle connections (h1/origin_conn.c) */
     struct h2_origin *h2;       /* connections that speak HTTP/2, the newest first (worker/h2/origin_conn.c) */
+    uint32_t h2_streams;        /* as many as it allowed at once on the last one of these; 0: not known */
     struct tls_memory tls;      /* the last TLS session with it */
     int64_t idle;
 };
