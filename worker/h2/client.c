@@ -12,7 +12,7 @@
 #include "worker/state.h"
 
 #define TURN_REQUESTS 64        /* that begin in one turn */
-#define LAST_GOAWAY_MS 1000     /* behind the first, where no answer to a PING comes before */
+#define LAST_GOAWAY_MS 1000     /* behind the first: what is under way to us arrives until then */
 #define END_MS 5000             /* for what is left to say */
 #define COMPLAIN_MS 10000
 
@@ -90,7 +90,6 @@ notice(struct h2_client *c)
         return;
     c->noticed = true;
     nghttp2_submit_shutdown_notice(c->session);
-    nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
     if (!timer_is_set(&last_goaway))
         timer_set(&last_goaway, LAST_GOAWAY_MS);
     h2_client_post(c);
@@ -114,12 +113,6 @@ say_last(struct timer *t)
     (void)t;
     for (struct h2_client *c = clients; c != NULL; c = c->next)
         last_word(c);
-}
-
-void
-h2_client_pong(struct h2_client *c)
-{
-    last_word(c);
 }
 
 void
@@ -318,9 +311,9 @@ read_some(struct h2_client *c, size_t *budget)
 static bool
 is_over(const struct h2_client *c)
 {
-    if (c->wire.bytes > 0 || c->blocked)
+    if (c->wire.bytes > 0 || c->blocked || c->pending)
         return false;
-    if (c->leaving || (c->half_closed && c->open == 0))
+    if (c->half_closed && c->open == 0)
         return true;
     return !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session);
 }
@@ -387,6 +380,7 @@ begin(struct conn *conn)
     c->news_end = &c->news;
     c->ending_end = &c->ending;
     c->spare = h2_window_spare(H2_STREAMS_MOST);
+    h2_frames_init(&c->frames);
     c->initial = NGHTTP2_INITIAL_WINDOW_SIZE;
     flow_init(&c->wire, H2_WIRE_MOST);
     c->next = clients;

@@ -15,6 +15,7 @@
 #include "worker/base/flow.h"
 #include "worker/conn.h"
 #include "worker/front.h"
+#include "worker/h2/frames.h"
 #include "worker/h2/score.h"
 #include "worker/h2/window.h"
 #include "worker/pace.h"
@@ -47,6 +48,7 @@ struct h2_client {
     struct flow wire;           /* what is ready for the socket */
     uint64_t queued, sent;      /* bytes ever put on the wire, and taken off it */
     uint64_t owned;             /* what was put before this lies in memory of the wire's own */
+    struct h2_frames frames;    /* those that come in */
     struct h2_score score;
     struct pace down;
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
@@ -131,9 +133,6 @@ void h2_drain(void);
 
 /* Something is to be written or settled: this turn. */
 void h2_client_post(struct h2_client *c);
-
-/* The answer to our PING. */
-void h2_client_pong(struct h2_client *c);
 
 /* --- h2/session.c: what libnghttp2 is told and tells --- */
 

@@ -12,7 +12,7 @@ static const struct {
     [H2_OFFENCE_RESET_LATE] = {"resets", 10},
     [H2_OFFENCE_STREAM_ERROR] = {"stream errors", 100},
     [H2_OFFENCE_REFUSED] = {"too many streams", 10},
-    [H2_OFFENCE_PING] = {"PING flood", 20},
+    [H2_OFFENCE_PING] = {"PING or GOAWAY flood", 20},
     [H2_OFFENCE_SETTINGS] = {"SETTINGS flood", 100},
     [H2_OFFENCE_EMPTY_DATA] = {"empty DATA flood", 20},
     [H2_OFFENCE_CLOSED_DATA] = {"DATA on closed streams", 2},
@@ -28,7 +28,7 @@ static const struct {
 
 static const int64_t merits[] = {
     [H2_MERIT_REQUEST] = 20,
-    [H2_MERIT_DATA] = 10,
+    [H2_MERIT_DATA] = 30,
 };
 
 static void

@@ -16,7 +16,7 @@ enum h2_offence {
     H2_OFFENCE_RESET_LATE,      /* or when it was over */
     H2_OFFENCE_STREAM_ERROR,    /* the client made weir reset a stream */
     H2_OFFENCE_REFUSED,         /* one stream too many at once */
-    H2_OFFENCE_PING,
+    H2_OFFENCE_PING,            /* or GOAWAY */
     H2_OFFENCE_SETTINGS,
     H2_OFFENCE_EMPTY_DATA,
     H2_OFFENCE_CLOSED_DATA,     /* content of a stream that is no more */

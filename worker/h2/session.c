@@ -80,14 +80,57 @@ on_headers_frame(struct h2_client *c, const nghttp2_frame_hd *hd)
     return 0;
 }
 
+/*
+ * Each frame by its head, before libnghttp2 looks at it, which would pass over many without a word: what it is counted
+ * as, where it is anything.
+ */
+static enum h2_offence
+judge(const struct h2_client *c, const struct h2_frame_head *f)
+{
+    switch (f->type) {
+    case NGHTTP2_DATA:
+        return f->stream <= c->last_id && nghttp2_session_get_stream_user_data(c->session, f->stream) == NULL
+                   ? H2_OFFENCE_CLOSED_DATA
+                   : H2_OFFENCES;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_RST_STREAM:
+        return H2_OFFENCES;     /* what it does tells */
+    case NGHTTP2_CONTINUATION:
+        return H2_OFFENCE_CONTINUATION;
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY_UPDATE:
+        return H2_OFFENCE_PRIORITY;
+    case NGHTTP2_SETTINGS:
+        return f->flags & NGHTTP2_FLAG_ACK ? H2_OFFENCES : H2_OFFENCE_SETTINGS;
+    case NGHTTP2_PING:
+    case NGHTTP2_GOAWAY:
+        return H2_OFFENCE_PING;
+    case NGHTTP2_WINDOW_UPDATE:
+        return H2_OFFENCE_WINDOW;
+    }
+    return H2_OFFENCE_UNKNOWN;
+}
+
+static bool
+count_frames(struct h2_client *c, struct str bytes)
+{
+    struct h2_frame_head f;
+
+    while (h2_frames_next(&c->frames, &bytes, &f)) {
+        enum h2_offence what = judge(c, &f);
+
+        if (what != H2_OFFENCES && offend(c, what) != 0)
+            return false;
+    }
+    return true;
+}
+
 static int
 on_block_frame(struct h2_client *c, const nghttp2_frame_hd *hd)
 {
     bool more = hd->type == NGHTTP2_CONTINUATION;
 
     c->block_bytes = (more ? c->block_bytes : 0) + FRAME_HEAD + hd->length;
-    if (more && offend(c, H2_OFFENCE_CONTINUATION) != 0)
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (hd->length == 0 && (more || !(hd->flags & NGHTTP2_FLAG_END_HEADERS)))
         return offend(c, H2_OFFENCE_EMPTY_BLOCK);
     return 0;
@@ -114,9 +157,8 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
 
     switch (hd->type) {
     case NGHTTP2_DATA:
-        if (s == NULL)
-            return offend(c, H2_OFFENCE_CLOSED_DATA);
-        s->r->bytes_received += FRAME_HEAD + hd->length;
+        if (s != NULL)
+            s->r->bytes_received += FRAME_HEAD + hd->length;
         return 0;
     case NGHTTP2_HEADERS:
         if (on_headers_frame(c, hd) != 0)
@@ -125,26 +167,14 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
     case NGHTTP2_CONTINUATION:
         return on_block_frame(c, hd);
     case NGHTTP2_PRIORITY:
-        if (hd->stream_id == 0)         /* RFC 9113 6.3 */
-            return violate(c, NGHTTP2_PROTOCOL_ERROR);
-        return offend(c, H2_OFFENCE_PRIORITY);
-    case NGHTTP2_PRIORITY_UPDATE:
-        return offend(c, H2_OFFENCE_PRIORITY);
+        return hd->stream_id == 0 ? violate(c, NGHTTP2_PROTOCOL_ERROR) : 0;     /* RFC 9113 6.3 */
     case NGHTTP2_RST_STREAM:
         return on_reset(c, s);
     case NGHTTP2_SETTINGS:
         c->widest = widest(c);
-        return hd->flags & NGHTTP2_FLAG_ACK ? 0 : offend(c, H2_OFFENCE_SETTINGS);
-    case NGHTTP2_PING:
-        return offend(c, H2_OFFENCE_PING);
-    case NGHTTP2_WINDOW_UPDATE:
-        return offend(c, H2_OFFENCE_WINDOW);
-    case NGHTTP2_PUSH_PROMISE:
-    case NGHTTP2_GOAWAY:
         return 0;
-    default:
-        return offend(c, H2_OFFENCE_UNKNOWN);
     }
+    return 0;
 }
 
 /* --- what is received --- */
@@ -269,10 +299,6 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *data)
         return on_data_frame(c, frame, s);
     case NGHTTP2_SETTINGS:
         return on_settings(c, &frame->settings);
-    case NGHTTP2_PING:
-        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
-            h2_client_pong(c);
-        break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->window_update.window_size_increment < SMALL_WINDOW)
             return offend(c, H2_OFFENCE_SMALL_WINDOW);
@@ -472,6 +498,8 @@ h2_session_feed(struct h2_client *c, struct buffer *b, struct str bytes)
 {
     ssize_t n;
 
+    if (!count_frames(c, bytes))
+        return false;
     source = b;
     n = nghttp2_session_mem_recv(c->session, (const uint8_t *)bytes.p, bytes.n);
     source = NULL;
