@@ -325,7 +325,12 @@ static const struct {
      "f:1:9: `1.2.3.4:0`: the port is not a number from 1 to 65535; it is ADDRESS:PORT, [IPV6]:PORT or unix:/path\n"},
     {"listen: {address: 1.2.3.4:80, proxy_protocol: 1}\n" SITES,
      "f:1:47: `proxy_protocol` wants true or false, not `1`\n"},
-    {"listen: {address: 1.2.3.4:80, tls: {}}\n" SITES, "f:1:31: unknown key `tls`\n"},
+    {"listen: {address: 1.2.3.4:80, tls: {}}\n" SITES, "f:1:36: `certificates` is missing\n"},
+    {"listen: {address: 1.2.3.4:80, tls: {certificates: {cert: /c, kye: /k}}}\n" SITES,
+     "f:1:51: `key` is missing\nf:1:62: unknown key `kye`; did you mean `key`?\n"},
+    {"listen: {address: 1.2.3.4:80, h2c: true, tls: {certificates: {cert: /c, key: /k}, alpn: h3}}\n" SITES,
+     "f:1:36: `h2c` is HTTP/2 in the clear: with `tls`, `alpn` says h2\n"
+     "f:1:89: `alpn` wants a list of h2 and http/1.1, not `h3`\n"},
 
     /* upstreams */
     {"upstreams: [app]\n" LISTEN SITES, "f:1:12: `upstreams` wants a mapping of names to mappings, not a list\n"},

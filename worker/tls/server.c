@@ -306,8 +306,12 @@ tls_server_new(const struct listener_tls *conf, const struct tls_server_files *f
     s->held = arena_zalloc(a, (s->held_count + 1) * sizeof(*s->held));
     arena_cleanup(a, destroy, s);
     ERR_clear_error();
+    s->trial = SSL_CTX_new(TLS_server_method());
+    check(s->trial != NULL);
+    SSL_CTX_set_security_level(s->trial, TLS_SECURITY_LEVEL);
     for (size_t i = 0; i < s->held_count; i++)
         tls_server_certificate_read(s, i, &files->v[i].cert, &files->v[i].key, &files->v[i].ocsp);
+    SSL_CTX_free(s->trial);
     tls_server_clients_read(s, &files->client_ca);
     tls_server_ciphers_read(s);
     make_alpn(s);

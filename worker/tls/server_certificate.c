@@ -133,9 +133,6 @@ tell_mismatch(struct tls_server *s, int i, const struct tls_held *h)
 static bool
 check_pair(struct tls_server *s, int i, struct tls_held *h)
 {
-    SSL_CTX *ctx;
-    bool good;
-
     h->kind = kind_of(h->key);
     if (h->kind < 0)
         tls_server_fail(s, i, "key", "it is neither RSA nor ECDSA nor EdDSA");
@@ -146,13 +143,10 @@ check_pair(struct tls_server *s, int i, struct tls_held *h)
         tell_mismatch(s, i, h);
     if (s->failed)
         return false;
-    ctx = SSL_CTX_new(TLS_server_method());
-    SSL_CTX_set_security_level(ctx, 2);
-    good = SSL_CTX_use_cert_and_key(ctx, h->shown.leaf, h->key, h->chain, 1) == 1;
-    if (!good)
-        tls_server_fail(s, i, "cert", "OpenSSL does not take it: %s", tls_server_reason());
-    SSL_CTX_free(ctx);
-    return good;
+    if (SSL_CTX_use_cert_and_key(s->trial, h->shown.leaf, h->key, h->chain, 1) == 1)
+        return true;
+    tls_server_fail(s, i, "cert", "OpenSSL does not take it: %s", tls_server_reason());
+    return false;
 }
 
 static void

@@ -9,8 +9,6 @@
 
 #include "worker/tls/server_parts.h"
 
-#define SECURITY_LEVEL 2        /* 112 bits of everything */
-
 /* With equal strength ECDSA, whose signatures cost less, goes first; ChaCha20 does where the client has it first. */
 static const char ciphers_default[] =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
@@ -131,7 +129,7 @@ tls_server_ciphers_read(struct tls_server *s)
 bool
 tls_server_ciphers_use(const struct tls_server *s, SSL_CTX *ctx)
 {
-    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+    SSL_CTX_set_security_level(ctx, TLS_SECURITY_LEVEL);
     return SSL_CTX_set_cipher_list(ctx, s->ciphers[0] != '\0' ? s->ciphers : ciphers_default) == 1 &&
            (s->suites[0] == '\0' || SSL_CTX_set_ciphersuites(ctx, s->suites) == 1) &&
            SSL_CTX_set1_groups_list(ctx, groups) == 1;

@@ -10,6 +10,7 @@
 #include "worker/tls/server.h"
 
 #define TLS_DIGEST 32           /* bytes of SHA-256 */
+#define TLS_SECURITY_LEVEL 2    /* 112 bits of everything */
 
 /* Of keys: OpenSSL holds one certificate of each in a context, and takes what the client can do. */
 enum { KIND_RSA, KIND_RSA_PSS, KIND_ECDSA, KIND_ED25519, KIND_ED448, KINDS };
@@ -58,6 +59,7 @@ struct tls_server {
 
     void (*tell)(void *with, const struct tls_trouble *t);      /* while it is made */
     void *with;
+    SSL_CTX *trial;             /* on which certificates are tried out */
     bool failed;                /* something fatal was told */
 };
 
