@@ -426,7 +426,8 @@ finish(struct h2_client *c)
         struct request *r = s->r;
         bool open = !s->closed;
 
-        h2_score_credit(&c->score, H2_MERIT_REQUEST);
+        if (s->status == 0)
+            h2_score_credit(&c->score, H2_MERIT_REQUEST);
         h2_stream_forget(s);
         if (open)               /* RFC 9113 8.1: the rest of the request is of no interest */
             nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);

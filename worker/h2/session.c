@@ -372,6 +372,18 @@ on_reset_sent(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream 
     return offend(c, H2_OFFENCE_STREAM_ERROR);
 }
 
+/* The library itself finds one thing abusive: SETTINGS of too many values. */
+static void
+on_goaway_sent(struct h2_client *c, uint32_t code)
+{
+    if (c->abuse != 0 || code == NGHTTP2_NO_ERROR)
+        return;
+    if (code == NGHTTP2_ENHANCE_YOUR_CALM)
+        c->abuse = H2_OFFENCE_SETTINGS + 1;
+    else
+        count_client_error(c->conn.listener, SLOTS_ERROR_MALFORMED);
+}
+
 static int
 on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *data)
 {
@@ -384,8 +396,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *data)
         on_reset_sent(c, frame, s);     /* acted on when it is over: a reset that is not sent would be none */
         break;
     case NGHTTP2_GOAWAY:
-        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && c->abuse == 0)
-            count_client_error(c->conn.listener, SLOTS_ERROR_MALFORMED);
+        on_goaway_sent(c, frame->goaway.error_code);
         break;
     case NGHTTP2_HEADERS:
         if (s != NULL)
@@ -423,7 +434,7 @@ send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, s
     (void)from;
     if (s == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    if (n >= EARNEST_DATA || (n > 0 && n == s->r->response.body.bytes))
+    if (s->status == 0 && (n >= EARNEST_DATA || (n > 0 && n == s->r->response.body.bytes)))
         h2_score_credit(&c->score, H2_MERIT_DATA);
     h2_send_data(s, head, FRAME_HEAD, n);
     return c->wire.bytes >= H2_WIRE_MOST ? NGHTTP2_ERR_PAUSE : 0;
