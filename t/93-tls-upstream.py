@@ -5,14 +5,16 @@ and health checks fare over it."""
 import ctypes
 import hashlib
 import os
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
 from lib import h2
 from lib.tls import SecureOrigin, authority, make, openssl, server_context, wait_failures
-from lib.weir import OK, Origin, Skip, cleanups, run, start, temp_dir, truncated, wait
+from lib.weir import OK, Origin, Skip, cleanups, connect, free_port, run, start, temp_dir, truncated, wait
 
 GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 OFTEN = "interval: 50ms"
@@ -49,6 +51,7 @@ def refused(server, why, tls="", status=502, **how):
     weir = secured(server, tls, **how)
     assert weir.get().status == status
     weir.wait_log(f"cannot connect: {why}: GET /\n")
+    counted(weir, server, failed=1)
     assert not server.requests
 
 
@@ -212,6 +215,11 @@ def resuming(resumed, version="1.3", certificate=None):
     return SecureOrigin(certificate or here(), answer, versions=(version, version))
 
 
+def counted(weir, origin, **handshakes):
+    series = 'weir_server_tls_handshakes_total{upstream="app",server="%s",result="%s"}'
+    weir.wait_stats(lambda s: all(s.get(series % (origin.address, k)) == n for k, n in handshakes.items()))
+
+
 def test_sessions_are_resumed():
     for version in ["1.2", "1.3"]:
         resumed = []
@@ -220,8 +228,7 @@ def test_sessions_are_resumed():
         for _ in range(5):
             assert weir.get().status == 200
         assert resumed == [False, True, True, True, True], (version, resumed)
-        weir.wait_stats(lambda s: s.get('weir_server_tls_handshakes_total{upstream="app",server="%s",result="resumed"}'
-                                        % origin.address) == 4)
+        counted(weir, origin, full=1, resumed=4)
 
 
 def test_a_server_that_forgets_sessions():
@@ -356,6 +363,7 @@ def test_servers_that_stall_in_the_handshake():
         weir = secured(origin, more="timeouts: {connect: 300ms}")
         assert weir.get().status == 504
         weir.wait_log("timed out in the TLS handshake: GET /\n")
+        counted(weir, origin, failed=1)
         wait(lambda o=origin: o.peer().gone, "the connection to end")
 
 
@@ -529,6 +537,72 @@ def test_a_request_is_told_the_scheme_of_its_client():
     origin = SecureOrigin(here())
     secured(origin).get()
     assert origin.request().get("X-Forwarded-Proto") == "http"
+
+
+# --- others' servers ---
+
+NGINX = """
+daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log; {user}
+events {{ worker_connections 512; }}
+http {{
+  access_log off; root {dir}/www; keepalive_requests 20; default_type text/plain;
+  client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;
+  uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;
+  ssl_certificate {cert.cert}; ssl_certificate_key {cert.key}; ssl_session_tickets {tickets};
+  ssl_session_cache shared:a:1m; ssl_protocols TLSv{version};
+  server {{ listen 127.0.0.1:{port} ssl; location /reused {{ return 200 $ssl_session_reused; }} }}
+}}
+"""
+
+
+def serve(port, *command):
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop():
+        process.terminate()
+        process.wait(30)
+    cleanups.append(stop)
+
+    def up():
+        try:
+            connect(("127.0.0.1", port)).close()
+            return True
+        except OSError:
+            return False
+    wait(up, f"{command[0]} to listen")
+    return f"127.0.0.1:{port}"
+
+
+def test_nginx():
+    """Which closes each connection after 20 requests: none may fail of it, and the next one resumes."""
+    binary = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if not binary:
+        raise Skip("no nginx")
+    large = os.urandom(5 << 20)
+    for version, tickets in [("1.2", "on"), ("1.2", "off"), ("1.3", "on")]:
+        folder, port = temp_dir(), free_port()
+        os.mkdir(f"{folder}/www")
+        with open(f"{folder}/www/large", "wb") as f:
+            f.write(large)
+        with open(f"{folder}/conf", "w", encoding="ascii") as f:
+            f.write(NGINX.format(dir=folder, port=port, cert=here(), version=version, tickets=tickets,
+                                 user="user root;" if os.getuid() == 0 else ""))
+        c = secured(serve(port, binary, "-c", f"{folder}/conf", "-e", f"{folder}/error.log")).connect()
+        reused = [c.ask("GET /reused HTTP/1.1\r\nHost: t\r\n\r\n").body for _ in range(100)]
+        assert reused[:20] == 20 * [b"."] and reused[20:] == 80 * [b"r"], (version, tickets, reused)
+        for _ in range(3):
+            assert c.ask("GET /large HTTP/1.1\r\nHost: t\r\n\r\n").body == large
+
+
+def test_openssl_s_server():
+    """Whose connections end as they come."""
+    port = free_port()
+    address = serve(port, "openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", here().leaf, "-key",
+                    here().key, "-www", "-quiet")
+    weir = secured(address)
+    for _ in range(3):
+        r = weir.get()
+        assert r.status == 200 and b"TLSv1.3" in r.body
 
 
 # --- tunnels ---
