@@ -9,6 +9,7 @@ import stat
 import subprocess
 import threading
 
+from lib import tls
 from lib.daemon import ANSWER, GET, Daemon, alive, gone, title
 from lib.weir import BIN, DEADLINE, OK, ROOT, Origin, Skip, run, run_command, temp_dir, wait
 
@@ -303,8 +304,10 @@ def test_the_configuration_that_is_installed():
         text = f.read()
     head, rest = text.split("# What follows", 1)
     # with all that is off, whose lines are told from prose by their indentation
-    whole = head[:head.index("upstreams:")] + re.sub(r"^#(?! \S)", "", "# What follows" + rest, flags=re.M)
+    whole = head[:head.index("listen:")] + re.sub(r"^#(?! \S)", "", "# What follows" + rest, flags=re.M)
     assert "rate_limit:" in whole
+    cert = tls.make("www.example.com")
+    whole = whole.replace("/etc/weir/tls/example.com.pem", cert.cert).replace("/etc/weir/tls/example.com.key", cert.key)
     for name, content in ("installed", text), ("whole", whole):
         with open(f"{place}/{name}.yaml", "w", encoding="utf-8") as f:
             f.write(content)

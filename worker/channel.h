@@ -20,10 +20,13 @@ struct tls;
 struct channel {
     struct io io;
     struct tls *tls;            /* NULL: in the clear */
-    uint64_t sent;              /* bytes that went to the socket, TLS's own among them: what a slow peer is measured by */
+    uint64_t sent;              /* bytes that went to the socket, TLS's own among them: by them a slow peer is measured */
 };
 
-/* One read: bytes; 0 at the end (over TLS only after a close_notify, else it is an error); -1 nothing now; -2 an error. */
+/*
+ * One read: bytes; 0 at the end (over TLS only after a close_notify, else it is an error); -1 nothing now; -2 an
+ * error.
+ */
 ssize_t channel_read(struct channel *ch, char *to, size_t n);
 
 /*

@@ -1,5 +1,6 @@
 /*
- * Clients' connections. It alone knows when one is closed, which are quiet, and which of them goes when there is no room.
+ * Clients' connections. It alone knows when one is closed, which are quiet, and which of them goes when there is no
+ * room.
  */
 #include "worker/conn.h"
 

@@ -21,8 +21,8 @@ struct protocol {
     const char *name;
     size_t size;                /* of its struct: at most CONN_SIZE; zero behind the struct conn when begin is called */
     /*
-     * It is yours: make it ready. Bytes that were read already stand in c->first from c->first_at (NULL: none): take the
-     * buffer over. `ready` is called next. The timer runs on with what is left of client_header.
+     * It is yours: make it ready. Bytes that were read already stand in c->first from c->first_at (NULL: none): take
+     * the buffer over. `ready` is called next. The timer runs on with what is left of client_header.
      */
     void (*begin)(struct conn *c);
     void (*ready)(struct conn *c);      /* there is news of its socket, or its task runs */
@@ -70,7 +70,8 @@ void conn_close(struct conn *c);
 
 /*
  * Protocol: all was said; close_notify and a FIN go out, and what the client still sends is thrown away for a while, so
- * that no reset takes the last answer from it (RFC 9112 9.6). The protocol's `end` is called: it has no part in it any more.
+ * that no reset takes the last answer from it (RFC 9112 9.6). The protocol's `end` is called: it has no part in it any
+ * more.
  */
 void conn_linger(struct conn *c);
 

@@ -58,7 +58,8 @@ busy_wait(const struct client *c)
         return CLIENT_WAIT_TRAFFIC;
     if (c->blocked)
         return CLIENT_WAIT_ROOM;
-    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->conn.ch.io.readable && !r->expects_continue)
+    if (!r->started && !body->ended && !body->broken && !body->stopped && !c->conn.ch.io.readable &&
+        !r->expects_continue)
         return CLIENT_WAIT_CONTENT;
     return CLIENT_WAIT_NOTHING;
 }
@@ -207,7 +208,10 @@ forget_request(struct client *c)
     h1_write_clear(&c->out);
 }
 
-/* A body without a length ends with the connection: only a reset says that there should be more, or a missing close_notify. */
+/*
+ * A body without a length ends with the connection: only a reset says that there should be more, or a missing
+ * close_notify.
+ */
 static void
 reset_if_endless(struct client *c)
 {

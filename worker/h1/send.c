@@ -205,7 +205,8 @@ front_cut(struct request *r)
     client_cut(r->front_state);
 }
 
-#define FRONT .name = "HTTP/1.1", .interim = front_interim, .send = front_send, .receive = front_receive, .cut = front_cut
+#define FRONT \
+    .name = "HTTP/1.1", .interim = front_interim, .send = front_send, .receive = front_receive, .cut = front_cut
 
 const struct front h1_front = {FRONT, .splices = true};
 const struct front h1_tls_front = {FRONT};
