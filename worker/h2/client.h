@@ -103,6 +103,7 @@ struct h2_stream {
     char last;                  /* the last byte of announced content waits for END_STREAM */
     bool last_held;
     bool malformed;
+    bool offended;              /* which was counted */
     bool headed;                /* the whole head is here */
     bool complete;              /* and END_STREAM */
     bool started;               /* the pipeline knows of it */

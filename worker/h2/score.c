@@ -10,7 +10,7 @@ static const struct {
 } offences[H2_OFFENCES] = {
     [H2_OFFENCE_RESET] = {"rapid reset", 40},
     [H2_OFFENCE_RESET_LATE] = {"resets", 10},
-    [H2_OFFENCE_STREAM_ERROR] = {"stream errors", 100},
+    [H2_OFFENCE_STREAM_ERROR] = {"stream errors", 120},
     [H2_OFFENCE_REFUSED] = {"too many streams", 10},
     [H2_OFFENCE_PING] = {"PING or GOAWAY flood", 20},
     [H2_OFFENCE_SETTINGS] = {"SETTINGS flood", 100},

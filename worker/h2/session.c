@@ -326,7 +326,17 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
     return 0;
 }
 
-/* A frame that broke a rule, and of which on_frame_recv is not told. That its stream is reset is counted when it is. */
+/* Once a stream: when the rule is seen to be broken, or else when the reset is sent. */
+static int
+offend_by(struct h2_stream *s)
+{
+    if (s->offended)
+        return 0;
+    s->offended = true;
+    return offend(s->c, H2_OFFENCE_STREAM_ERROR);
+}
+
+/* A frame that broke a rule, and of which on_frame_recv is not told. */
 static int
 on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *data)
 {
@@ -335,11 +345,10 @@ on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error
 
     if (frame->hd.type == NGHTTP2_HEADERS)
         c->in_block = false;
-    if (s != NULL)
-        s->malformed = true;
-    else if (error != NGHTTP2_ERR_REFUSED_STREAM)
-        return offend(c, H2_OFFENCE_STREAM_ERROR);
-    return 0;
+    if (s == NULL)
+        return error != NGHTTP2_ERR_REFUSED_STREAM ? offend(c, H2_OFFENCE_STREAM_ERROR) : 0;
+    s->malformed = true;
+    return offend_by(s);
 }
 
 static int
@@ -369,7 +378,7 @@ on_reset_sent(struct h2_client *c, const nghttp2_frame *frame, struct h2_stream 
     if (s == NULL || s->broken)
         return 0;
     s->malformed = true;
-    return offend(c, H2_OFFENCE_STREAM_ERROR);
+    return offend_by(s);
 }
 
 /* The library itself finds one thing abusive: SETTINGS of too many values. */
