@@ -293,6 +293,38 @@ END_TEST
 
 /* --- ends --- */
 
+/* Those that want no answer: the loop is not held up, however many there are. */
+START_TEST(key_updates_without_end_are_read_in_turns)
+{
+    BIO *all = BIO_new(BIO_s_mem());
+    int more = 1 << 20, turns = 0;
+    size_t n, at = 0;
+    char in[64], *p;
+
+    ck_assert_int_eq(shake_hands(), TLS_STEP_DONE);
+    peer_reads(0);
+    SSL_set0_wbio(peer, all);
+    for (int i = 0; i < 20000; i++) {
+        ck_assert_int_eq(SSL_key_update(peer, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        ck_assert_int_eq(SSL_do_handshake(peer), 1);
+    }
+    ck_assert_int_eq(SSL_write(peer, "hello", 5), 5);
+    n = (size_t)BIO_get_mem_data(all, &p);
+    ck_assert_uint_gt(n, 400000);
+    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &more, sizeof more);
+    for (ssize_t got_n = -1; got_n == -1; turns++) {
+        ssize_t sent = write(ends[1], p + at, n - at);
+
+        at += sent > 0 ? (size_t)sent : 0;
+        news();
+        got_n = channel_read(&ch, in, sizeof in);
+        ck_assert(got_n == 5 || got_n == -1);
+    }
+    ck_assert_mem_eq(in, "hello", 5);
+    ck_assert_int_ge(turns, (int)(n / (96 * 1024)));
+}
+END_TEST
+
 START_TEST(close_notify_is_an_end)
 {
     char in[64];
@@ -366,6 +398,7 @@ suite(void)
     tcase_add_test(t, small_pieces_share_a_record);
     tcase_add_test(t, what_waits_for_the_socket_is_bounded);
     tcase_add_test(t, a_flood_of_key_updates_ends);
+    tcase_add_test(t, key_updates_without_end_are_read_in_turns);
     tcase_add_test(t, close_notify_is_an_end);
     tcase_add_test(t, a_fin_alone_is_none);
     tcase_add_test(t, an_end_is_told_by_close_notify);

@@ -23,6 +23,8 @@
 #include "worker/base/log.h"
 #include "worker/channel.h"
 
+#define READ_MOST (64 * 1024)   /* of records that give nothing to read: then others have their turn */
+#define HANDSHAKE_MOST (256 * 1024)     /* more than OpenSSL takes of a peer's certificates */
 #define CIPHERTEXT_MOST (64 * 1024)
 #define CIPHERTEXT_SLOW (4 * 1024)      /* to a peer that reads slowly: what is not encrypted yet costs nothing twice */
 #define RECORD_SMALL 1300       /* with what TLS, TCP and IP add: a segment of Ethernet's */
@@ -40,6 +42,7 @@ struct tls {
     uint64_t burst;             /* plaintext written since the connection was quiet */
     int64_t wrote_ms;
     unsigned long reason;       /* OpenSSL's code for why the handshake failed; 0: none */
+    size_t taken;               /* off the socket, for this call */
     bool dry;                   /* the socket was empty when it was last looked at */
     bool ended;                 /* the peer's FIN was seen */
     bool lost;                  /* the socket takes or gives no more */
@@ -81,7 +84,7 @@ transport_read(BIO *b, char *to, int n)
         return 0;
     if (t->early != NULL)
         return take_early(t, to, n);
-    if (t->dry && !io->fresh) {
+    if ((t->dry && !io->fresh) || t->taken > (t->done ? READ_MOST : HANDSHAKE_MOST)) {
         BIO_set_retry_read(b);
         return -1;
     }
@@ -94,6 +97,7 @@ transport_read(BIO *b, char *to, int n)
         BIO_set_retry_read(b);
         return -1;
     }
+    t->taken += got > 0 ? (size_t)got : 0;
     t->dry = got > 0 && got < n && !io->hangup;
     t->ended = t->ended || got == 0;
     t->lost = t->lost || got < 0;
@@ -236,6 +240,7 @@ tls_handshake(struct channel *ch)
     int result, error;
 
     ERR_clear_error();
+    t->taken = 0;
     result = SSL_do_handshake(t->ssl);
     error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, result);
     if (error == SSL_ERROR_NONE || error == SSL_ERROR_WANT_READ) {
@@ -302,6 +307,7 @@ tls_read(struct channel *ch, char *to, size_t n)
     int result;
 
     ERR_clear_error();
+    t->taken = 0;
     result = SSL_read(t->ssl, to, n < INT_MAX ? (int)n : INT_MAX);
     if (result > 0) {
         if (t->dry && !ch->io.fresh && !SSL_has_pending(t->ssl))
