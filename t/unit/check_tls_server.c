@@ -130,6 +130,27 @@ START_TEST(a_wildcard_completes_an_exact_name)
 }
 END_TEST
 
+/* The server asks for another key share: a second hello of the same connection comes. */
+START_TEST(a_second_hello_gets_the_same)
+{
+    struct site_of_test *s = site_with(&ed, &rsa, &wild_ec, NULL);
+    const char *names[][2] = {{"www.example.com", "wild ec"}, {"a.example.net", "wild ec"}, {"example.com", "rsa"}};
+    SSL_CTX *ctx = client_ctx(TLS1_3_VERSION, 0);
+
+    ck_assert(site_open(s));
+    ck_assert_int_eq(SSL_CTX_set1_groups_list(ctx, "P-521:P-256"), 1);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct pair_of_test p = connect_to(s, client_of(ctx, names[i][0]));
+
+        ck_assert(p.done);
+        ck_assert_str_eq(cn_of(SSL_get0_peer_certificate(p.client)), names[i][1]);
+        disconnect(&p);
+    }
+    SSL_CTX_free(ctx);
+    site_free(s);
+}
+END_TEST
+
 /* In the order of the file, of one kind. */
 START_TEST(the_first_of_a_kind_wins)
 {
@@ -143,6 +164,16 @@ START_TEST(the_first_of_a_kind_wins)
     unmake(&again);
 }
 END_TEST
+
+static char *
+both_of(const char *a, const char *b)
+{
+    char *p = malloc(strlen(a) + strlen(b) + 1);
+
+    strcpy(p, a);
+    strcat(p, b);
+    return p;
+}
 
 /* Sessions */
 
@@ -249,11 +280,12 @@ START_TEST(a_session_is_good_under_the_same_rules_alone)
     struct site_of_test *s = site_with(&ec, &rsa, &wild_ec, NULL), *strict = site_with(&ec, &rsa, &wild_ec, NULL);
     struct site_of_test *fewer = site_with(&ec, &rsa, NULL, NULL), *others = site_with(&ec, &rsa, &wild_ec, NULL);
     const char *www = "www.example.com";
+    char *both = both_of(root.cert_pem, other_root.cert_pem);
 
     strict->conf.client_ca = others->conf.client_ca = STR("/ca");
     strict->files.client_ca = pem(root.cert_pem);
     strict->conf.client_verify = others->conf.client_verify = CLIENT_VERIFY_REQUIRE;
-    others->files.client_ca = pem(other_root.cert_pem);
+    others->files.client_ca = pem(both);
     ck_assert(site_open(s) && site_open(strict) && site_open(fewer));
     ck_assert_msg(site_open(others), "%s", others->told);
     ck_assert(refuses_elsewhere(s, s, www, "a.example.com", version, NULL));
@@ -262,12 +294,14 @@ START_TEST(a_session_is_good_under_the_same_rules_alone)
     ck_assert(refuses_elsewhere(s, strict, www, www, version, &client));
     ck_assert(refuses_elsewhere(strict, s, www, www, version, &client));
     ck_assert(refuses_elsewhere(strict, strict, www, "a.example.com", version, &client));
+    ck_assert(refuses_elsewhere(strict, others, www, www, version, &client));
     ck_assert(!refuses_elsewhere(s, fewer, www, www, version, NULL));   /* the same certificates for that name */
     ck_assert(refuses_elsewhere(s, fewer, "a.example.com", "a.example.com", version, NULL));
     site_free(s);
     site_free(strict);
     site_free(fewer);
     site_free(others);
+    free(both);
 }
 END_TEST
 
@@ -277,9 +311,13 @@ START_TEST(without_a_key_there_is_no_ticket)
     struct site_of_test *s = site_with(&ec, NULL, NULL, NULL);
     struct tickets *empty = tickets_create();
     SSL_SESSION *session = NULL;
+    SSL *ssl;
 
     ck_assert(site_open(s));
     tls_server_share(empty, NULL);
+    ssl = tls_server_open(&s->conf);
+    ck_assert_uint_eq(SSL_get_num_tickets(ssl), 0);     /* OpenSSL would send some that are empty */
+    SSL_free(ssl);
     ck_assert(!resumes(s, version, "www.example.com", NULL, &session));
     ck_assert(session == NULL || !SSL_SESSION_has_ticket(session));
     ck_assert(!resumes(s, version, "www.example.com", NULL, &session));
@@ -432,16 +470,6 @@ END_TEST
 
 /* What is told */
 
-static char *
-both_of(const char *a, const char *b)
-{
-    char *p = malloc(strlen(a) + strlen(b) + 1);
-
-    strcpy(p, a);
-    strcat(p, b);
-    return p;
-}
-
 static void
 tells(const char *cert, const char *key, const char *what)
 {
@@ -587,6 +615,29 @@ START_TEST(ciphers_are_good)
 }
 END_TEST
 
+/* Ours counts, but for a client that wants ChaCha20: it has no AES in hardware. */
+START_TEST(the_server_chooses_the_cipher)
+{
+    static const char *const lists[][2] = {
+        {"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"},
+        {"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES256-GCM-SHA384"},
+        {"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"},
+    };
+    struct site_of_test *s = site_with(&ec, NULL, NULL, NULL);
+    SSL_CTX *ctx = client_ctx(TLS1_2_VERSION, TLS1_2_VERSION);
+    struct pair_of_test p;
+
+    ck_assert(site_open(s));
+    SSL_CTX_set_cipher_list(ctx, lists[_i][0]);
+    p = connect_to(s, client_of(ctx, NULL));
+    ck_assert(p.done);
+    ck_assert_str_eq(SSL_get_cipher_name(p.client), lists[_i][1]);
+    disconnect(&p);
+    SSL_CTX_free(ctx);
+    site_free(s);
+}
+END_TEST
+
 static bool
 comes_through(struct site_of_test *s, int version, const char *list)
 {
@@ -693,6 +744,7 @@ main(void)
     tcase_add_test(names, a_name_has_its_certificate);
     tcase_add_test(names, of_each_kind_there_is_one);
     tcase_add_test(names, a_wildcard_completes_an_exact_name);
+    tcase_add_test(names, a_second_hello_gets_the_same);
     tcase_add_test(names, the_first_of_a_kind_wins);
     tcase_add_loop_test(names, the_server_chooses_the_protocol, 0, sizeof(protocols) / sizeof(protocols[0]));
     tcase_add_loop_test(names, clients_show_certificates, 0, sizeof(clients) / sizeof(clients[0]));
@@ -702,6 +754,7 @@ main(void)
     tcase_add_test(names, all_is_told_at_once);
     tcase_add_test(names, a_client_ca_has_to_be_of_use);
     tcase_add_loop_test(names, ciphers_are_good, 0, sizeof(ciphers) / sizeof(ciphers[0]));
+    tcase_add_loop_test(names, the_server_chooses_the_cipher, 0, 3);
     tcase_add_test(names, old_things_do_not_come_through);
     tcase_add_unchecked_fixture(sessions, begin_tickets, end_tickets);
     tcase_add_loop_test(sessions, a_session_is_resumed, 0, 2);
