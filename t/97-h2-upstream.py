@@ -6,13 +6,14 @@ import base64
 import hashlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import h2, weir as lib      # noqa: E402
+from lib import h2, tls, weir as lib     # noqa: E402
 from lib.weir import Origin, truncated, wait    # noqa: E402
 
 MIB = 1 << 20
@@ -72,13 +73,14 @@ def test_a_request_as_it_goes_out():
         seen.append(c.whole(s))
         c.respond(s, 204)
     w, _ = front(answer)
-    w.ask(get("/a/../b?c=d", more="Connection: x-gone, keep-alive\r\nX-Gone: 1\r\nX-Mixed-Case: Value\r\nTE: trailers\r\n"
-                                  "Cookie: a=b; c=d\r\nKeep-Alive: 3\r\nProxy-Connection: x\r\n"))
+    w.ask(get("/a/../b?c=d", more="Connection: x-gone, keep-alive\r\nX-Gone: 1\r\nX-Mixed-Case: Value\r\n"
+                                  "TE: trailers\r\nCookie: a=b; c=d\r\nKeep-Alive: 3\r\nProxy-Connection: x\r\n"))
     fields = dict(seen[0].heads[0])
     assert fields[":method"] == "GET" and fields[":scheme"] == "http" and fields[":authority"] == "t", fields
     assert fields[":path"] == "/b?c=d", fields
     assert fields["x-mixed-case"] == "Value" and fields["te"] == "trailers" and fields["cookie"] == "a=b; c=d", fields
-    assert not {"x-gone", "connection", "keep-alive", "proxy-connection", "host", "content-length"} & set(fields), fields
+    gone = {"x-gone", "connection", "keep-alive", "proxy-connection", "host", "content-length"}
+    assert not gone & set(fields), fields
     w.ask(post("hello"))
     assert dict(seen[1].heads[0])["content-length"] == "5" and seen[1].text == "hello", seen[1]
     w.ask(get(method="POST", more="Content-Length: 0\r\n"))
@@ -748,6 +750,47 @@ def test_http2_on_both_sides():
         assert s.interims, s
     assert origin.connections == 1
     assert w
+
+
+def secure(cert, alpn, then):
+    """For Origin(raw=...): TLS, and what was chosen by ALPN."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert.cert, cert.key)
+    context.set_alpn_protocols(alpn)
+
+    def raw(peer):
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+        then(peer)
+    return raw
+
+
+def over_tls(origin, cert):
+    return lib.start(f"""
+upstreams: {{app: {{protocol: h2, tls: {{ca: {cert.ca}, server_name: o.example}}, servers: ["{origin.address}"]}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]""")
+
+
+def test_over_tls():
+    down = os.urandom(3 * MIB)
+
+    def answer(c, s):
+        assert s.value(s.heads[0], ":scheme") == "https", s
+        c.whole(s)
+        c.respond(s, 200, data=bytes(s.data) + down)
+    cert = tls.make("o.example")
+    origin = Origin(raw=secure(cert, ["h2", "http/1.1"], h2.server(answer)))
+    w = over_tls(origin, cert)
+    for _ in range(3):
+        assert w.ask(post("hello" * 10000)).body == b"hello" * 10000 + down
+    assert origin.connections == 1
+
+
+def test_alpn_that_chooses_otherwise():
+    cert = tls.make("o.example")
+    origin = Origin(raw=secure(cert, ["http/1.1"], lambda p: p.rest()))
+    w = over_tls(origin, cert)
+    assert w.get().status == 502
+    w.wait_log("does not speak HTTP/2")
 
 
 # Real servers
