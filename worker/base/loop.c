@@ -148,30 +148,35 @@ wait_ms(void)
 }
 
 void
-loop_run(void (*turn)(void))
+loop_turn(void (*turn)(void))
 {
     sigset_t none;
 
     sigemptyset(&none);
-    while (!stopping) {
-        batch_n = epoll_pwait(epfd, batch, BATCH, wait_ms(), &none);
-        check(batch_n >= 0 || errno == EINTR);
-        clock_update();
-        for (int i = 0; i < batch_n; i++)
-            note(&batch[i]);
-        for (batch_at = 0; batch_at < batch_n; batch_at++) {
-            struct io *io = batch[batch_at].data.ptr;
+    batch_n = epoll_pwait(epfd, batch, BATCH, wait_ms(), &none);
+    check(batch_n >= 0 || errno == EINTR);
+    clock_update();
+    for (int i = 0; i < batch_n; i++)
+        note(&batch[i]);
+    for (batch_at = 0; batch_at < batch_n; batch_at++) {
+        struct io *io = batch[batch_at].data.ptr;
 
-            if (io != NULL)
-                io->ready(io);
-        }
-        batch_at = batch_n = 0;
-        timers_run(clock_ms());
-        run_tasks();
-        if (turn != NULL)
-            turn();
-        bury();
+        if (io != NULL)
+            io->ready(io);
     }
+    batch_at = batch_n = 0;
+    timers_run(clock_ms());
+    run_tasks();
+    if (turn != NULL)
+        turn();
+    bury();
+}
+
+void
+loop_run(void (*turn)(void))
+{
+    while (!stopping)
+        loop_turn(turn);
 }
 
 void

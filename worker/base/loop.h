@@ -50,6 +50,8 @@ void loop_defer(struct deferred *d);
 
 /* Turns until loop_stop. `turn` (may be NULL) runs once a turn, after events. */
 void loop_run(void (*turn)(void));
+/* One turn: waits until there is something to do. */
+void loop_turn(void (*turn)(void));
 void loop_stop(void);
 
 #endif
