@@ -260,10 +260,19 @@ exchange_fail(struct exchange *x, enum slots_error kind, int status)
     end_badly(x, status);
 }
 
+/* An interim response says that it has begun, whatever it says now. */
+static bool
+is_movable(const struct exchange *x)
+{
+    const struct request *r = x->r;
+
+    return !x->in_body && x->moves < MOVES_MOST && !r->interim_sent && !r->request.body.broken && has_content(x);
+}
+
 void
 exchange_refused(struct exchange *x)
 {
-    if (!x->in_body && x->moves < MOVES_MOST && !x->r->tunnel && has_content(x) && repeat(x))
+    if (is_movable(x) && repeat(x))
         return;
     count_server_error(server_of(x), SLOTS_ERROR_RESET);
     trouble_of_exchange(x, SLOTS_ERROR_RESET);
