@@ -3,9 +3,11 @@
 
 import os
 import re
+import ssl
 
+from lib import tls
 from lib.daemon import ANSWER, GET
-from lib.weir import Origin, run, start, temp_dir, wait
+from lib.weir import Origin, connect, free_port, run, start, temp_dir, wait
 
 NAME = r"weir_[a-z0-9_]+"
 LABELS = r'\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\}'
@@ -130,6 +132,39 @@ def test_a_file_that_cannot_be_written():
     os.unlink(weir.stats_file)
     os.symlink("/etc/passwd", weir.stats_file)  # replaced, never written through
     wait(lambda: not os.path.islink(weir.stats_file), "the file again")
+
+
+def test_tls():
+    backend = tls.SecureOrigin(tls.make("127.0.0.1"))
+    certificate = tls.make(tls.NAME, "127.0.0.1")
+    port, clear = free_port(), free_port()
+    weir = start(f"""
+listen:
+  - {tls.listener(port, certificate)}
+  - {{address: "127.0.0.1:{clear}"}}
+upstreams: {{app: {{servers: ["{backend.address}"], tls: {{ca: {certificate.ca}}}}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+""")
+    client = tls.context()
+    first = tls.connect(("127.0.0.1", port), tls.NAME, client)
+    assert first.ask(tls.GET).status == 200
+    again = tls.connect(("127.0.0.1", port), tls.NAME, client, session=first.sock.tls.session)
+    assert again.ask(tls.GET).status == 200
+    connect(("127.0.0.1", port)).send(b"\x16\x03\x01\0\x04\x01\0\0\0").rest()
+
+    def counts(stats, name, label):
+        return [stats.get(f'weir_{name}{{{label}result="{r}"}}') for r in ("full", "resumed", "failed")]
+
+    stats = weir.wait_stats(lambda s: counts(s, "tls_handshakes_total", "") == [1, 1, 1], "three handshakes")
+    assert counts(stats, "listener_tls_handshakes_total", f'listener="127.0.0.1:{port}",') == [1, 1, 1]
+    assert counts(stats, "listener_tls_handshakes_total", f'listener="127.0.0.1:{clear}",') == [None] * 3
+    assert sum(counts(stats, "upstream_tls_handshakes_total", 'upstream="app",')) == backend.connections
+    assert sum(counts(stats, "server_tls_handshakes_total", f'upstream="app",server="{backend.address}",')) > 0
+    assert stats[f'weir_listener_http2_connections_total{{listener="127.0.0.1:{port}"}}'] == 0
+    assert f'weir_listener_http2_connections_total{{listener="127.0.0.1:{clear}"}}' not in stats
+    ends = tls.openssl("x509", "-in", certificate.leaf, "-noout", "-enddate").decode().strip().partition("=")[2]
+    value = stats[f'weir_certificate_not_after_seconds{{certificate="{certificate.cert}"}}']
+    assert value == ssl.cert_time_to_seconds(ends)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,28 @@ def test_wake_ups_are_inherited():
     assert all(eventfds(p) >= ids for p in d.worker_pids())
 
 
+def segment(pid, name):
+    """Which one it is, and its first bytes, as that process has it."""
+    for n in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{n}"
+        if os.path.islink(path) and os.readlink(path).startswith(f"/memfd:{name} "):
+            with open(path, "rb") as f:
+                return os.stat(path).st_ino, f.read(4096)
+    return None
+
+
+def test_ticket_keys_and_staples_are_inherited():
+    d = Daemon(workers=2)
+    keys, staples = segment(d.pid, "weirtick"), segment(d.pid, "weirstap")
+    assert keys and staples and len(set(keys[1][64:])) > 50, "no key was made before the first worker"
+    assert all(segment(p, "weirtick") == keys for p in d.worker_pids())
+    d.reload()
+    assert all(segment(p, "weirtick") == keys for p in d.worker_pids())
+    d.upgrade()
+    assert segment(d.pid, "weirtick") == keys and segment(d.pid, "weirstap") == staples
+    assert all(segment(p, "weirtick") == keys for p in d.worker_pids())
+
+
 def upstream(*servers, more=""):
     return f"""
 upstreams: {{app: {{servers: [{", ".join(servers)}]{more}}}}}
