@@ -43,6 +43,10 @@ def scripted(*scripts):
     return Origin(raw=raw)
 
 
+def now():
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+
+
 def ok(c, s):
     c.whole(s)
     c.respond(s, 200, data=b"ok")
@@ -182,9 +186,9 @@ def test_many_requests_share_a_connection():
     peers = [w.connect().send(get()) for _ in range(30)]
     assert {p.response().text for p in peers} == {str(2 * i + 1) for i in range(30)}
     assert origin.connections == 1
-    stats = w.wait_stats(lambda s: s.get('weir_server_requests_total{upstream="app",server="%s",status="2xx"}'
-                                         % origin.address, 30) == 30)
-    assert stats
+    key = '{upstream="app",server="%s"' % origin.address
+    w.wait_stats(lambda s: s.get(f'weir_server_requests_total{key},code="2xx"}}') == 30 and
+                 s.get(f"weir_server_connections{key}}}") == 1)
 
 
 def test_no_more_at_once_than_the_server_allows():
@@ -752,6 +756,62 @@ def test_http2_on_both_sides():
     assert w
 
 
+def test_websocket_over_http2_on_both_sides():
+    def answer(c, s):
+        c.respond(s, 200, "sec-websocket-protocol: chat", end=False)
+        c.until(lambda: s.data == b"ping", "ping")
+        c.data(s, b"pong")
+        c.whole(s)
+        c.data(s, b"bye", True)
+    port = lib.free_port()
+    origin = Origin(raw=h2.server(answer, (h2.ENABLE_CONNECT_PROTOCOL, 1)))
+    w = lib.start(yaml(origin.address, more=f'listen: [{{address: "127.0.0.1:{port}", h2c: true}}]'))
+    c = h2.connect(("127.0.0.1", port))
+    s = c.block([(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "t"),
+                 (":path", "/chat"), ("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat")], end=False)
+    assert c.head(s).status == 200 and s.get("sec-websocket-protocol") == "chat", s
+    c.data(s, b"ping")
+    c.until(lambda: s.data == b"pong", "pong")
+    c.data(s, b"", True)
+    assert c.whole(s).data == b"pongbye" and w, s
+
+
+def test_what_comes_late_is_no_offence():
+    """Clients that leave large responses: what was under way is thrown away, the connection serves on."""
+    def answer(c, s):
+        if s.value(s.heads[0], ":path") != "/large":
+            return ok(c, s)
+        c.send(h2.headers(s.id, HEAD, end=False))
+        c.until(lambda: s.window >= 60000, "a window")
+        held.append(s)
+        wait(lambda: left, "the client to leave")
+        for _ in range(60):
+            c.send(h2.data(s.id, bytes(1000)))
+        left.clear()
+    held, left = [], []
+    w, origin = front(answer)
+    for n in range(30):
+        p = w.connect().send(get("/large"))
+        wait(lambda: len(held) == n + 1, "the response")
+        p.reset()
+        w.access(2 * n + 1)
+        left.append(p)
+        assert w.get().status == 200
+    assert origin.connections == 1
+
+
+def test_a_cached_response():
+    asked = []
+
+    def answer(c, s):
+        asked.append(s)
+        c.respond(s, 200, "cache-control: max-age=60", f"date: {now()}", "content-length: 100000", data=b"x" * 100000)
+    w, _ = front(answer, route="cache: {}", more="cache_memory: {size: 64m}")
+    for _ in range(3):
+        assert w.get().body == b"x" * 100000
+    assert len(asked) == 1, asked
+
+
 def secure(cert, alpn, then):
     """For Origin(raw=...): TLS, and what was chosen by ALPN."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -838,9 +898,9 @@ def test_a_crowd():
     wait(lambda: w.get().status == 200, "nghttpd")
     out = lib.run_command(["h2load", "--h1", "-n", "4000", "-c", "50", f"http://127.0.0.1:{w.port}/"])
     assert "4000 succeeded, 0 failed, 0 errored" in out.stdout, out.stdout
-    stats = w.wait_stats(lambda s: sum(v for k, v in s.items() if k.startswith("weir_requests_total")) >= 4000)
-    opened = [v for k, v in stats.items() if k.startswith("weir_server_connections_total")]
-    assert sum(opened) <= 20, opened
+    stats = w.wait_stats(lambda s: sum(v for k, v in s.items() if k.startswith("weir_server_requests_total")) >= 4000)
+    opened = [v for k, v in stats.items() if k.startswith("weir_server_connections_opened_total")]
+    assert 1 <= sum(opened) <= 20, opened
 
 
 if __name__ == "__main__":

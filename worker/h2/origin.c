@@ -38,6 +38,7 @@ can_begin(const struct h2_origin *c, const struct request *r)
     return c->state == H2_ORIGIN_OPEN && (c->settled || !r->wants_upgrade);
 }
 
+/* Whoever called may be in the middle of the pipeline: what goes wrong is told when the task runs. */
 static void
 begin(struct exchange *x)
 {
@@ -47,32 +48,23 @@ begin(struct exchange *x)
     exchange_begun(x);
     if (x->r->wants_upgrade &&
         nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) != 1) {
-        exchange_decline(x, "it does not take WebSockets over HTTP/2 (RFC 8441)");
-        return;
-    }
-    if (!h2_request_submit(s)) {
+        s->declined = true;
+    } else if (!h2_request_submit(s)) {
         h2_origin_leave(c);
-        exchange_refused(x);
-        return;
+        s->refused = true;
     }
+    if (s->id == 0)
+        h2_origin_news(s);
     h2_origin_post(c);
     h2_origin_set_timer(s);
 }
 
-/* Those that begin may end at once, and others with them. */
 void
 h2_origin_begin_all(struct h2_origin *c)
 {
-    struct h2_exchange *s = c->first;
-
-    while (s != NULL && c->state == H2_ORIGIN_OPEN) {
-        if (s->x.connecting && can_begin(c, s->x.r)) {
+    for (struct h2_exchange *s = c->first; s != NULL; s = s->next)
+        if (s->x.connecting && can_begin(c, s->x.r))
             begin(&s->x);
-            s = c->first;
-        } else {
-            s = s->next;
-        }
-    }
 }
 
 /* --- the source --- */
@@ -148,6 +140,7 @@ abandon(struct exchange *x)
     if (s->id != 0 && !s->closed && c->state == H2_ORIGIN_OPEN) {
         nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
         nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+        c->late += 2 * s->window.size;
         h2_origin_post(c);
     }
     h2_window_return(&s->window, &c->spare);

@@ -44,6 +44,7 @@ struct h2_origin {
     struct flow wire;           /* what is ready for the socket */
     struct h2_score score;
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
+    uint64_t late;              /* bytes that streams which were reset may still have under way */
     int64_t heard_ms;           /* when a byte last came */
     int64_t idle_since;         /* 0: it is not idle */
     uint64_t served;            /* requests that it was given */
@@ -86,6 +87,7 @@ struct h2_exchange {
     bool ended;                 /* END_STREAM came */
     bool reset;                 /* RST_STREAM came */
     bool refused;               /* the server has not begun with it */
+    bool declined;              /* it is a WebSocket, which the server does not take */
     bool closed;                /* libnghttp2 knows the stream no more */
 
     /* the request */

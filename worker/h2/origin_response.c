@@ -272,7 +272,9 @@ h2_response_eaten(struct h2_exchange *s)
 static bool
 tell_end(struct h2_exchange *s)
 {
-    if (s->trouble != SLOTS_ERRORS)
+    if (s->declined)
+        exchange_decline(&s->x, "it does not take WebSockets over HTTP/2 (RFC 8441)");
+    else if (s->trouble != SLOTS_ERRORS)
         fail(s, s->trouble);
     else if (s->ended && !s->x.in_body)
         fail(s, SLOTS_ERROR_MALFORMED);

@@ -8,6 +8,7 @@
 #include "worker/base/clock.h"
 #include "worker/h2/origin.h"
 
+#define FRAME_HEAD 9
 #define HEAD_SENT_MOST (8 * 1024 * 1024)        /* more than limits let any client send */
 
 static struct h2_exchange *
@@ -155,13 +156,24 @@ weigh(struct h2_origin *c, const nghttp2_frame *frame)
     return 0;
 }
 
+/* What was under way when weir reset its stream is no offence. */
+static bool
+is_late(struct h2_origin *c, size_t n)
+{
+    if (n > c->late)
+        return false;
+    c->late -= n;
+    return true;
+}
+
 /* What is of unknown types, or of streams that are no more, is told of nowhere else. */
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
     if (hd->type > NGHTTP2_CONTINUATION)
         return count(user, H2_OFFENCE_UNKNOWN);
-    if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && find(session, hd->stream_id) == NULL)
+    if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && find(session, hd->stream_id) == NULL &&
+        !is_late(user, hd->length + FRAME_HEAD))
         return count(user, H2_OFFENCE_CLOSED_DATA);
     return 0;
 }
@@ -239,7 +251,7 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 
     (void)user;
     if (s != NULL && frame->hd.type == NGHTTP2_HEADERS)
-        s->x.sent += frame->hd.length + 9;
+        s->x.sent += frame->hd.length + FRAME_HEAD;
     return 0;
 }
 
