@@ -338,7 +338,7 @@ work(struct h2_client *c)
         if (got == 1)
             c->pending = true;
     } while (c->pending && in > 0 && out > 0 && c->requests < most);
-    if (c->pending || (c->wire.bytes > 0 && !c->blocked))
+    if (c->pending || in == 0 || (!c->blocked && (out == 0 || c->wire.bytes > 0)))
         loop_post(&c->conn.task);
     return true;
 }
