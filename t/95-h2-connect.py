@@ -8,11 +8,11 @@ import os
 import threading
 
 from lib import h2
-from lib.frames import FOLLOW, MALFORMED, case, dies, front, hold, reset, says
+from lib.frames import FOLLOW, MALFORMED, again_over_tls, case, dies, front, hold, reset, says
 from lib.h2 import data, headers, settings
 from lib.weir import DEADLINE, Origin, run, wait
 
-M, S, A, P = (":method", "CONNECT"), (":scheme", "http"), (":authority", "t"), (":path", "/chat")
+M, S, A, P = (":method", "CONNECT"), (":scheme", h2.SCHEME), (":authority", "t"), (":path", "/chat")
 WS = (":protocol", "websocket")
 VERSION = "sec-websocket-version: 13"
 REFUSED = (says(400), says(405), says(501), reset(h2.PROTOCOL_ERROR))
@@ -220,6 +220,10 @@ def test_a_client_of_http_1_beside_it():
     c.upload(s, b"y" * 100_000, end=False)
     c.until(lambda: len(s.data) == 100_002, "the echo")
     thread.join()
+
+
+def test_all_of_it_over_tls():
+    again_over_tls("test_what_is_refused")
 
 
 if __name__ == "__main__":

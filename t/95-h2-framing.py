@@ -3,7 +3,8 @@
 not costs the one who sends it."""
 
 from lib import h2
-from lib.frames import CLOSED, GET, GOES, IGNORED, MALFORMED, POST, Seen, case, dies, front, held, hold, reset
+from lib.frames import (CLOSED, GET, GOES, IGNORED, MALFORMED, POST, Seen, again_over_tls, case, dies, front, held,
+                        hold, reset)
 from lib.h2 import data, frame, goaway, headers, ping, priority, pseudo, rst_stream, settings, window_update
 from lib.weir import run, wait
 
@@ -141,7 +142,7 @@ KINDS = [
          streams=(1, 3)),
     case("6.10 a head in three frames", headers(1, h2.encode(pseudo() + ["x-a: b"]), size=20), GOES),
     case("6.10 a head in frames of one byte each, six of them",
-         headers(1, h2.indexed(2) + h2.indexed(6) + h2.literal(1, "t") + h2.indexed(4), size=1), GOES),
+         headers(1, h2.indexed(2) + h2.indexed(h2.INDEXED_SCHEME) + h2.literal(1, "t") + h2.indexed(4), size=1), GOES),
     case("6.10 a CONTINUATION of nothing", OPEN + frame(h2.CONTINUATION, 4, 1), GOES),
     case("6.10 a head of 21 KiB", headers(1, LARGE), GOES),
     case("6.10 END_STREAM on HEADERS that go on", frame(h2.HEADERS, 1, 1, h2.encode(pseudo("POST"))) + REST, GOES),
@@ -171,6 +172,10 @@ def test_frames():
 
 def test_each_kind_of_frame():
     hold(KINDS, least=65)
+
+
+def test_all_of_it_over_tls():
+    again_over_tls("test_the_preface", "test_frames", "test_each_kind_of_frame")
 
 
 def test_settings_come_first():

@@ -5,7 +5,7 @@ stream or of the connection, and nothing at the origin. Those beside them pass."
 import os
 
 from lib import h2
-from lib.frames import FOLLOW, GOES, MALFORMED, Seen, case, dies, front, hold, reset, says
+from lib.frames import FOLLOW, GOES, MALFORMED, Seen, again_over_tls, case, dies, front, hold, reset, says
 from lib.h2 import data, encode, headers, indexed, integer, literal, pseudo, settings, string, table_size
 from lib.weir import run
 
@@ -77,6 +77,10 @@ PSEUDO = [
     case("8.3.1 a :method that nobody knows", get(method="M-SEARCH"), GOES, also=sees(method="M-SEARCH")),
     case("8.3.1 an empty :scheme", get(scheme=""), MALFORMED),
     case("8.3.1 a :scheme that is none", get(scheme="h ttp"), MALFORMED),
+    case("8.3.1 a :scheme that is not for here", get(scheme="ftp"), MALFORMED),
+    # RFC 9110 7.4
+    case("8.3.1 a :scheme that is not the connection's", get(scheme="http" if h2.SCHEME == "https" else "https"),
+         says(421)),
     case("8.3.1 a :scheme with a line in it", get(scheme="http\r\nX: y"), MALFORMED),
     # to whom: RFC 9113 8.3.1, RFC 9112 3.2
     case("8.3.1 no :authority and no host", get(authority=None), MALFORMED),
@@ -232,8 +236,8 @@ HPACK = [
     case("7541 5.2 Huffman's code of nothing", block(GET + b"\0\1a" + b"\x80"), GOES, also=sees(a="")),
     case("7541 5.2 Huffman's code of every byte", block(GET + literal("x-a", bytes(range(0x21, 0x7f)) +
          bytes(range(0x80, 0x100)), huffed=True)), GOES),
-    case("7541 6.1 a whole request of the static table", block(indexed(2) + indexed(6) + indexed(4) + literal(1, "t")),
-         GOES),
+    case("7541 6.1 a whole request of the static table", block(indexed(2) + indexed(h2.INDEXED_SCHEME) + indexed(4) +
+         literal(1, "t")), GOES),
     case("7541 5.2 Huffman's code with an upper-case name", block(GET + literal("Name", "x", huffed=True)), MALFORMED),
     case("7541 5.2 Huffman's code with a line in it", block(GET + literal("a", "x\r\ny: z", huffed=True)), MALFORMED),
     case("7541 4.2 settings take the table away", settings((h2.HEADER_TABLE_SIZE, 0)) + block(GET), GOES),
@@ -316,6 +320,10 @@ def test_noise():
         c.close()
     assert h2.connect(weir.address).ask("GET", "/", FOLLOW).status == 200
     assert not origin.requests, origin.requests
+
+
+def test_all_of_it_over_tls():
+    again_over_tls("test_pseudo_header_fields", "test_fields", "test_content", "test_hpack", "test_limits")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 one does to the others: nothing."""
 
 from lib import h2
-from lib.frames import BIG, FOLLOW, GET, GOES, IGNORED, POST, Seen, case, dies, front, held, hold, reset
+from lib.frames import BIG, FOLLOW, GET, GOES, IGNORED, POST, Seen, again_over_tls, case, dies, front, held, hold, reset
 from lib.h2 import data, frame, headers, priority, pseudo, rst_stream, window_update
 from lib.weir import run, wait
 
@@ -207,6 +207,10 @@ def test_everything_goes_when_the_connection_does():
     wait(lambda: all(p.gone for p in origin.peers), "the end of all requests at the origin")
     weir.wait_stats(lambda s: not s.get('weir_connections{state="active"}'), "no connection")
     assert h2.connect(weir.address).ask().status == 200
+
+
+def test_all_of_it_over_tls():
+    again_over_tls("test_states", "test_numbers", "test_errors")
 
 
 if __name__ == "__main__":

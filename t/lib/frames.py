@@ -8,10 +8,11 @@ response is a 200. WEIR_CASE runs the cases with that in their name.
 
 import os
 import re
+import sys
 import threading
 
-from lib import h2
-from lib.weir import Origin, free_port, proxy, wait
+from lib import h2, tls
+from lib.weir import BIN, Origin, free_port, proxy, run_command, wait
 
 SOON = 10               # seconds until a verdict; a case that goes wrong costs as much
 FOLLOW = "x-follow: 1"  # marks the requests that the table itself makes
@@ -146,7 +147,7 @@ def outcome(c, s, of_stream):
 
 def run_case(k, weir, origin):
     heads, before = len(origin.heads), len(origin.requests)
-    c = h2.connect(weir.address, *k.mine, exchange=k.exchange)
+    c = dial(weir, *k.mine, exchange=k.exchange)
     c.origin = origin
     try:
         every = [c.open(n) for n in k.streams]
@@ -179,7 +180,7 @@ def hold(*tables, more="", least=1):
     assert len(every) >= least
     every = [k for k in every if os.environ.get("WEIR_CASE", "") in k.name]
     origin = Seen()
-    weir = front(origin, more)
+    weir = (over_tls if h2.SCHEME == "https" else front)(origin, more)
     wrong, asked = [], 0
     for k in every:
         try:
@@ -187,7 +188,7 @@ def hold(*tables, more="", least=1):
         except (AssertionError, EOFError, OSError, ValueError) as e:
             wrong.append(f"{k.name}: expected {' or '.join(map(repr, k.wants))}: {type(e).__name__} {e}"[:1200])
     if not wrong:
-        assert h2.connect(weir.address).ask("GET", "/", FOLLOW).status == 200
+        assert dial(weir).ask("GET", "/", FOLLOW).status == 200
         assert len(origin.requests) == asked, f"the origin saw {len(origin.requests)} requests, not {asked}"
     print(f"# {len(every)} cases, {len(wrong)} wrong", flush=True)
     assert not wrong, "\n".join(wrong)
@@ -199,6 +200,31 @@ def front(origin, more="", listener="", **how):
     weir = proxy(origin, f'listen: [{{address: "127.0.0.1:{port}", h2c: true{listener}}}]\n{more}', **how)
     weir.port, weir.address = port, ("127.0.0.1", port)
     return weir
+
+
+def again_over_tls(*tests):
+    """These tests of the script, in another process: what its tables hold is written for https there."""
+    done = run_command([sys.executable, sys.argv[0], *tests], 240, env=dict(os.environ, WEIR_SECURE="1"))
+    assert done.returncode == 0, done.stdout
+
+
+def over_tls(origin, more=""):
+    """weir with a listener that speaks TLS, and HTTP/2 by ALPN."""
+    weir = tls.serve(tls.make("t"), origin=origin, more=more)
+    weir.context = tls.context(alpn=["h2", "http/1.1"])
+    return weir
+
+
+def dial(weir, *mine, **how):
+    """A client of either of them."""
+    context = getattr(weir, "context", None)
+    return h2.connect(weir.address, *mine, tls=context, name=context and "t", **how)
+
+
+def sanitized():
+    """Whether weir was built so: it needs memory that says nothing of it then."""
+    with open(BIN, "rb") as f:
+        return b"__asan_init" in f.read()
 
 
 def parallel(count, function):
@@ -219,5 +245,5 @@ def parallel(count, function):
         raise failed[0]
 
 
-__all__ = ["BIG", "CLOSED", "FOLLOW", "GET", "GOES", "IGNORED", "MALFORMED", "POST", "Seen", "case", "dies", "front",
-           "held", "hold", "parallel", "reset", "says"]
+__all__ = ["BIG", "CLOSED", "FOLLOW", "GET", "GOES", "IGNORED", "MALFORMED", "POST", "Seen", "again_over_tls", "case",
+           "dial", "dies", "front", "held", "hold", "over_tls", "parallel", "reset", "sanitized", "says"]

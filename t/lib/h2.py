@@ -10,6 +10,7 @@ taken apart and held against the rules. Frames that a rule forbids the other sid
     Origin(raw=h2.server(answer))           answer(c, stream) for each request, once its head is there
 """
 
+import os
 import select
 import ssl
 import struct
@@ -50,6 +51,9 @@ NO_RFC7540_PRIORITIES = 0x9         # RFC 9218 2.1
 
 WINDOW = 65535
 MOST_WINDOW = 2 ** 31 - 1
+
+SCHEME = "https" if os.environ.get("WEIR_SECURE") else "http"       # see frames.again_over_tls
+INDEXED_SCHEME = 7 if SCHEME == "https" else 6      # in the static table
 
 
 def bytes_of(text):
@@ -180,7 +184,7 @@ def encode(fields):
     return b"".join(literal(*pair(f)) for f in fields)
 
 
-def pseudo(method="GET", path="/", authority="t", scheme="http"):
+def pseudo(method="GET", path="/", authority="t", scheme=SCHEME):
     every = [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)]
     return [(n, v) for n, v in every if v is not None]
 
@@ -336,7 +340,7 @@ class Connection:
                 if writable:
                     view = view[sock.send(view[:65536]):]
                 assert time.monotonic() < end, "the other side takes nothing any more"
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             pass
         return self
 
@@ -349,7 +353,7 @@ class Connection:
         return self.streams[number]
 
     def request(self, method="GET", path="/", *fields, data=None, end=True, trailers=None, authority="t",
-                scheme="http", number=None, **how):
+                scheme=SCHEME, number=None, **how):
         """A request, whole where end is true. Its data is sent as the windows allow."""
         s = self.open(number)
         bare = end and data is None and trailers is None
@@ -422,7 +426,9 @@ class Connection:
 
     def look(self):
         """Notes all frames that are there, without waiting for more."""
-        while not self.eof and select.select([self.peer.sock], [], [], 0)[0]:
+        sock = self.peer.sock
+        held = sock.pending if isinstance(sock, ssl.SSLSocket) else int
+        while not self.eof and (held() or select.select([sock], [], [], 0)[0]):
             self.take()
         while len(self.peer.buf) >= 9 and len(self.peer.buf) >= 9 + int.from_bytes(self.peer.buf[:3], "big"):
             self.read()
