@@ -306,6 +306,8 @@ tls_read(struct channel *ch, char *to, size_t n)
     struct tls *t = ch->tls;
     int result;
 
+    if (t->failed || t->out.bytes > 2 * CIPHERTEXT_MOST)
+        return -2;              /* as answer() says, with content between what asks for answers, too */
     ERR_clear_error();
     t->taken = 0;
     result = SSL_read(t->ssl, to, n < INT_MAX ? (int)n : INT_MAX);
