@@ -33,6 +33,8 @@ sites:
   - hosts: ["*"]
     routes:
       - {{match: {{path: /own}}, respond: {{status: 200, body: "{'own ' * 5000}"}}}}
+      - {{match: {{prefix: /echo/}}, timeouts: {{client_write: 500ms}},
+           respond: {{status: 200, body: "{'$path ' * 20}"}}}}
       - {{cache: {{}}, proxy: app}}
 """, workers=1)
     weir.access_log = log
@@ -94,6 +96,29 @@ def test_streams_that_are_given_up_harm_no_other():
                 assert r.status == 200 and (want is None or r.data == want), f"{len(r.data)} of {len(want or '')}"
         c.close()
     assert warm.ask("GET", "/own").status == 200
+
+
+def test_what_is_on_the_wire_outlives_its_request():
+    """
+    Answers made of the request itself stand ready for a client that doesn't read; client_write cuts them; then it reads.
+    What was on its way is as it was.
+    """
+    weir, _ = front()
+    c = h2.connect(weir.address, (h2.INITIAL_WINDOW_SIZE, 1 << 22), receive_buffer=4096)
+    c.send(h2.window_update(0, 1 << 28))
+    c.settle()
+    want = {}
+    timeouts = 'weir_errors_total{kind="timeout"}'
+    while not weir.stats().get(timeouts):
+        for _ in range(50):
+            path = f"/echo/{len(want):08d}/" + "x" * 600
+            want[c.request("GET", path)] = (path + " ").encode() * 20
+        weir.wait_stats(lambda s: s.get(timeouts) or s.get('weir_requests_total{code="2xx"}') == len(want),
+                        "all sent, or cut")
+    c.until(lambda: all(s.over for s in want), "the end of all")
+    for s, body in want.items():
+        assert s.data == body if s.reset is None else body.startswith(s.data), f"{s.reset} {len(s.data)}"
+    assert c.ask("GET", "/own").status == 200
 
 
 def test_the_log_and_the_counters():
