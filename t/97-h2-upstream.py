@@ -659,12 +659,15 @@ def test_floods_end_the_connection():
             return ok(c, s)
         c.send(h2.headers(s.id, HEAD, end=False))
         end = time.monotonic() + lib.DEADLINE
-        while not c.closed:
+        while not c.eof:
             c.send(kinds[kind](s.id) * 500)
             assert time.monotonic() < end, f"{kind} goes on"
     w, origin = front(answer, upstream="eject: {failures: 0}")
     for n, kind in enumerate(kinds):
-        assert truncated(lambda: w.ask(get(more=f"X-Kind: {kind}\r\n"))), kind
+        try:            # the head may have come with the flood: then nothing of it counts
+            assert w.ask(get(method="POST", more=f"Content-Length: 0\r\nX-Kind: {kind}\r\n")).status == 502, kind
+        except (EOFError, ConnectionResetError):
+            pass
         assert w.get().status == 200, kind
         assert origin.connections == n + 2, kind
 
@@ -785,8 +788,7 @@ def test_what_comes_late_is_no_offence():
         c.until(lambda: s.window >= 60000, "a window")
         held.append(s)
         wait(lambda: left, "the client to leave")
-        for _ in range(60):
-            c.send(h2.data(s.id, bytes(1000)))
+        c.send(h2.data(s.id, bytes(100)) * 600)
         left.clear()
     held, left = [], []
     w, origin = front(answer)

@@ -14,6 +14,7 @@
 #include "worker/base/flow.h"
 #include "worker/base/loop.h"
 #include "worker/channel.h"
+#include "worker/h2/frames.h"
 #include "worker/h2/score.h"
 #include "worker/h2/window.h"
 #include "worker/upstream/exchange.h"
@@ -42,6 +43,7 @@ struct h2_origin {
     struct h2_exchange *news, **news_end;       /* that have something to tell the pipeline */
     struct buffer *in;          /* what was read last; streams' content may point into it */
     struct flow wire;           /* what is ready for the socket */
+    struct h2_frames frames;    /* those that come in */
     struct h2_score score;
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
     uint64_t late;              /* bytes that streams which were reset may still have under way */
@@ -128,6 +130,9 @@ void h2_origin_set_timer(struct h2_exchange *s);
 
 /* NULL: out of memory. */
 nghttp2_session *h2_origin_session(struct h2_origin *c);
+
+/* Bytes that are about to be given to it. False: that was too much, c->abused is set. */
+bool h2_origin_count(struct h2_origin *c, struct str bytes);
 
 /* --- h2/origin_request.c --- */
 

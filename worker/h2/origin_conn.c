@@ -267,6 +267,10 @@ read_some(struct h2_origin *c, size_t *budget)
     }
     c->in->fill = (size_t)n;
     c->heard_ms = clock_ms();
+    if (!h2_origin_count(c, (struct str){c->in->data, (size_t)n})) {
+        lose(c, SLOTS_ERROR_MALFORMED);
+        return false;
+    }
     used = nghttp2_session_mem_recv(c->session, (const uint8_t *)c->in->data, (size_t)n);
     settle(c);
     if (used < 0)
@@ -373,8 +377,6 @@ work(struct h2_origin *c)
         transmit(c);
     if (c->state == H2_ORIGIN_OPEN)
         settle(c);
-    if (c->abused)
-        lose(c, SLOTS_ERROR_MALFORMED);
     c->working = false;
     if (c->state != H2_ORIGIN_OPEN || c->ch.io.readable)
         return;

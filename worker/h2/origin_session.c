@@ -1,6 +1,7 @@
 /*
  * Between libnghttp2 and the connections to servers. It alone knows which frames of a server cost something and bring
- * nothing: enough of them end the connection. Callbacks note what has come; none calls the pipeline.
+ * nothing, by the heads of all of them: libnghttp2 passes over many without a word. Enough of them end the
+ * connection. Callbacks note what has come; none calls the pipeline.
  *
  * libnghttp2 checks what RFC 9113 8 asks of messages: pseudo-header fields, names and values, content-length against
  * DATA; what fails is a stream that it resets, which is no response of the server's.
@@ -8,7 +9,6 @@
 #include "worker/base/clock.h"
 #include "worker/h2/origin.h"
 
-#define FRAME_HEAD 9
 #define HEAD_SENT_MOST (8 * 1024 * 1024)        /* more than limits let any client send */
 
 static struct h2_exchange *
@@ -110,52 +110,6 @@ on_goaway(struct h2_origin *c)
         }
 }
 
-/* By type; types that are not here cost what an unknown one does. */
-static int
-offence_of(const nghttp2_frame *frame)
-{
-    switch (frame->hd.type) {
-    case NGHTTP2_DATA:
-        return frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ? H2_OFFENCE_EMPTY_DATA : -1;
-    case NGHTTP2_HEADERS:
-    case NGHTTP2_RST_STREAM:
-    case NGHTTP2_GOAWAY:
-        return -1;              /* what they can do is bounded by what was asked for */
-    case NGHTTP2_SETTINGS:
-        return frame->hd.flags & NGHTTP2_FLAG_ACK ? -1 : H2_OFFENCE_SETTINGS;
-    case NGHTTP2_PING:
-        return H2_OFFENCE_PING;
-    case NGHTTP2_WINDOW_UPDATE:
-        return H2_OFFENCE_WINDOW;
-    case NGHTTP2_PRIORITY:
-        return H2_OFFENCE_PRIORITY;
-    default:
-        return H2_OFFENCE_UNKNOWN;
-    }
-}
-
-/* 0, or what ends the connection. */
-static int
-count(struct h2_origin *c, enum h2_offence what)
-{
-    if (!h2_score_add(&c->score, what, clock_ms()))
-        return 0;
-    c->abused = true;
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-static int
-weigh(struct h2_origin *c, const nghttp2_frame *frame)
-{
-    int what = offence_of(frame);
-
-    if (what >= 0)
-        return count(c, (enum h2_offence)what);
-    if (frame->hd.type == NGHTTP2_DATA)
-        h2_score_credit(&c->score, H2_MERIT_DATA);
-    return 0;
-}
-
 /* What was under way when weir reset its stream is no offence. */
 static bool
 is_late(struct h2_origin *c, size_t n)
@@ -166,38 +120,46 @@ is_late(struct h2_origin *c, size_t n)
     return true;
 }
 
-/* What is of unknown types, or of streams that are no more, is told of nowhere else. */
-static int
-on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+/* H2_OFFENCES: none. What RST_STREAM and GOAWAY can do is bounded by what was asked for. */
+static enum h2_offence
+judge(struct h2_origin *c, const struct h2_frame_head *f)
 {
-    if (hd->type > NGHTTP2_CONTINUATION)
-        return count(user, H2_OFFENCE_UNKNOWN);
-    if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && find(session, hd->stream_id) == NULL &&
-        !is_late(user, hd->length + FRAME_HEAD))
-        return count(user, H2_OFFENCE_CLOSED_DATA);
-    return 0;
+    switch (f->type) {
+    case NGHTTP2_DATA:
+    case NGHTTP2_HEADERS:
+        if (find(c->session, f->stream) == NULL)
+            return is_late(c, f->length + H2_FRAME_HEAD) ? H2_OFFENCES : H2_OFFENCE_CLOSED_DATA;
+        return f->type == NGHTTP2_HEADERS || f->length > 0 || (f->flags & NGHTTP2_FLAG_END_STREAM)
+                   ? H2_OFFENCES
+                   : H2_OFFENCE_EMPTY_DATA;
+    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_GOAWAY:
+        return H2_OFFENCES;
+    case NGHTTP2_CONTINUATION:
+        return H2_OFFENCE_CONTINUATION;
+    case NGHTTP2_SETTINGS:
+        return f->flags & NGHTTP2_FLAG_ACK ? H2_OFFENCES : H2_OFFENCE_SETTINGS;
+    case NGHTTP2_PING:
+        return H2_OFFENCE_PING;
+    case NGHTTP2_WINDOW_UPDATE:
+        return H2_OFFENCE_WINDOW;
+    case NGHTTP2_PRIORITY:
+        return H2_OFFENCE_PRIORITY;
+    }
+    return H2_OFFENCE_UNKNOWN;
 }
 
-/* libnghttp2 is told that extensions are looked at only so that it tells of them. */
-static int
-on_extension(nghttp2_session *session, const nghttp2_frame_hd *hd, const uint8_t *data, size_t n, void *user)
+bool
+h2_origin_count(struct h2_origin *c, struct str bytes)
 {
-    (void)session;
-    (void)hd;
-    (void)data;
-    (void)n;
-    (void)user;
-    return NGHTTP2_ERR_CANCEL;
-}
+    struct h2_frame_head f;
 
-static int
-unpack_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *user)
-{
-    (void)session;
-    (void)payload;
-    (void)hd;
-    (void)user;
-    return NGHTTP2_ERR_CANCEL;
+    while (!c->abused && h2_frames_next(&c->frames, &bytes, &f)) {
+        enum h2_offence what = judge(c, &f);
+
+        c->abused = what != H2_OFFENCES && h2_score_add(&c->score, what, clock_ms());
+    }
+    return !c->abused;
 }
 
 static int
@@ -223,7 +185,9 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
         s->ended = true;
         h2_origin_news(s);
     }
-    return weigh(c, frame);
+    if (frame->hd.type == NGHTTP2_DATA && frame->hd.length > 0)
+        h2_score_credit(&c->score, H2_MERIT_DATA);
+    return 0;
 }
 
 /* --- what becomes of what was to be sent --- */
@@ -251,7 +215,7 @@ on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 
     (void)user;
     if (s != NULL && frame->hd.type == NGHTTP2_HEADERS)
-        s->x.sent += frame->hd.length + FRAME_HEAD;
+        s->x.sent += frame->hd.length + H2_FRAME_HEAD;
     return 0;
 }
 
@@ -299,10 +263,7 @@ make_callbacks(void)
     nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
-    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension);
-    nghttp2_session_callbacks_set_unpack_extension_callback(cb, unpack_extension);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_not_sent);
@@ -320,8 +281,6 @@ make_option(void)
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_max_send_header_block_length(option, HEAD_SENT_MOST);
     nghttp2_option_set_peer_max_concurrent_streams(option, H2_ORIGIN_STREAMS_MOST);
-    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
-        nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
     return option;
 }
 
