@@ -150,7 +150,7 @@ def attack(weir, flood, seconds, again):
 
 
 def told(got, quiet):
-    return f"{got[1]:7.2f} x{got[1] / quiet[1]:5.1f}"
+    return f"{got[1]:7.2f} x{got[1] / quiet[1]:5.1f} {got[2]:7.1f}"
 
 
 def main():
@@ -164,9 +164,10 @@ def main():
     server.start()
     weir = front(Address(ready.get()), "limits: {request_body: 0}\naccess_log: off")
     serve_other(weir.address, 2)
-    print(f"{'flood':50} {'GOAWAY after':>20} | {'quiet':>7} {'once':>14} {'grown':>8} | {'again':>14} {'grown':>8} "
-          f"{'connections':>11} {'GOAWAYs':>8}")
-    print(f"{'':50} {'steps, seconds':>20} | {'p99 ms':>7} {'p99 ms':>14} {'KiB':>8} | {'p99 ms':>14} {'KiB':>8}")
+    print(f"{'flood':50} {'GOAWAY after':>20} | {'quiet':>7} {'once':>14} {'worst':>7} {'grown':>8} | {'again':>14} "
+          f"{'worst':>7} {'grown':>8} {'connections':>11} {'GOAWAYs':>8}")
+    print(f"{'':50} {'steps, seconds':>20} | {'p99 ms':>7} {'p99 ms':>14} {'ms':>7} {'KiB':>8} | {'p99 ms':>14} "
+          f"{'ms':>7} {'KiB':>8}")
     for f in chosen:
         quiet = serve_other(weir.address, o.seconds)
         once, grown, (_, met, first, steps) = attack(weir, f, o.seconds, False)
