@@ -149,13 +149,15 @@ switch_to_tunnel(struct h2_exchange *s)
     add_accept(r);
 }
 
+/* What answers a CONNECT is not held against its content-length by libnghttp2: it is not believed. */
 static void
 set_length(struct request *r)
 {
     struct str length = fields_value(&r->response.fields, FIELD_CONTENT_LENGTH);
+    bool announced = length.p != NULL && r->status != 204 && !r->wants_upgrade;
 
     r->no_content = r->method == METHOD_HEAD || r->status == 204 || r->status == 304;
-    r->response.length = length.p != NULL && r->status != 204 ? str_decimal(length) : LENGTH_UNKNOWN;
+    r->response.length = announced ? str_decimal(length) : LENGTH_UNKNOWN;
 }
 
 static void

@@ -134,6 +134,15 @@ hold_content(struct exchange *x)
 
 /* --- again, at the same server --- */
 
+/* Over HTTP/2 content stands here already when the head says that another server is asked: it is not of the response. */
+static void
+forget_content(struct flow *body)
+{
+    flow_clear(body);
+    body->passed = 0;
+    body->stopped = false;
+}
+
 static void
 attach(struct exchange *x, struct request *r)
 {
@@ -143,6 +152,7 @@ attach(struct exchange *x, struct request *r)
     x->waiting = x->answered = x->in_body = false;
     r->source = &x->protocol->source;
     r->source_state = x;
+    forget_content(&r->response.body);
 }
 
 /* The request waits for the connection. */
