@@ -100,7 +100,8 @@ def test_streams_that_are_given_up_harm_no_other():
 
 def test_what_is_on_the_wire_outlives_its_request():
     """
-    Answers made of the request itself stand ready for a client that doesn't read; client_write cuts them; then it reads.
+    Answers made of the request itself stand ready for a client that does not read; client_write cuts them, and then
+    it reads.
     What was on its way is as it was.
     """
     weir, _ = front()

@@ -1,11 +1,11 @@
 /*
- * A client's connection over HTTP/2 (RFC 9113), the front of its requests: many at once, each a stream. libnghttp2 knows
- * frames and HPACK; here they become requests, responses become frames, and whoever wastes weir's time is sent away.
- * Runs in the worker. An idle connection holds this struct and what libnghttp2 keeps for its tables.
+ * A client's connection over HTTP/2 (RFC 9113), the front of its requests: many at once, each a stream. libnghttp2
+ * knows frames and HPACK; here they become requests, responses become frames, and whoever wastes weir's time is sent
+ * away. Runs in the worker. An idle connection holds this struct and what libnghttp2 keeps for its tables.
  *
  * Nothing of the pipeline is called from inside libnghttp2, and nothing is written from inside the pipeline: what
- * happens there is noted in the connection's lists, and work() of client.c, the one place that reads, settles and writes,
- * comes to it in the same turn.
+ * happens there is noted in the connection's lists, and work() of client.c, the one place that reads, settles and
+ * writes, comes to it in the same turn.
  */
 #ifndef WEIR_H2_CLIENT_H
 #define WEIR_H2_CLIENT_H

@@ -1,6 +1,6 @@
 /*
- * libnghttp2: what it is told of a connection, and what it tells. It alone knows which frames a client wastes, and which
- * of its callbacks says that a client has broken a rule.
+ * libnghttp2: what it is told of a connection, and what it tells. It alone knows which frames a client wastes, and
+ * which of its callbacks says that a client has broken a rule.
  *
  * Here nothing of the pipeline is called: streams are put into the connection's list of news.
  */

@@ -1,5 +1,6 @@
 /*
- * How windows grow. A reader keeps up where a whole window was eaten since the last growth and little of it stands unread.
+ * How windows grow. A reader keeps up where a whole window was eaten since the last growth and little of it stands
+ * unread.
  */
 #include "worker/h2/window.h"
 
