@@ -355,7 +355,7 @@ def test_statuses_are_tried_elsewhere():
     bad = Origin(raw=h2.server(lambda c, s: c.respond(s, 503, data=b"no")))
     good = Origin(raw=h2.server(ok))
     w = lib.start(yaml(bad.address, good.address, upstream="retry: {attempts: 1, on: [503]}"))
-    assert [w.get().status for _ in range(4)] == [200] * 4
+    assert [(r.status, r.body) for r in (w.get() for _ in range(4))] == [(200, b"ok")] * 4
 
 
 def test_an_early_answer_ends_the_upload():
