@@ -56,7 +56,13 @@ channel_write(struct channel *ch, const struct iovec *iov, int n, bool more)
 int
 channel_flush(struct channel *ch)
 {
-    return ch->tls != NULL ? tls_flush(ch) : 1;
+    int result = ch->tls != NULL ? tls_flush(ch) : 1;
+
+    if (ch->ending && result != 0) {
+        ch->ending = false;
+        shutdown(ch->io.fd, SHUT_WR);
+    }
+    return result;
 }
 
 void
@@ -70,7 +76,8 @@ void
 channel_shutdown(struct channel *ch)
 {
     channel_finish(ch);
-    shutdown(ch->io.fd, SHUT_WR);
+    ch->ending = true;
+    channel_flush(ch);
 }
 
 void

@@ -21,6 +21,7 @@ struct channel {
     struct io io;
     struct tls *tls;            /* NULL: in the clear */
     uint64_t sent;              /* bytes that went to the socket, TLS's own among them: by them a slow peer is measured */
+    bool ending;                /* a FIN follows what stands here */
 };
 
 /*
@@ -42,7 +43,7 @@ int channel_flush(struct channel *ch);
 /* All was said, a close follows: close_notify, which tells a whole response from one that was cut. */
 void channel_finish(struct channel *ch);
 
-/* No more will be written: that, and a FIN. */
+/* No more will be written: that, and a FIN. Where the socket is full they go out in channel_flush. */
 void channel_shutdown(struct channel *ch);
 
 /* Takes it from the loop and closes it. The channel's TLS is freed. */

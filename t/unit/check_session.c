@@ -362,6 +362,32 @@ START_TEST(an_end_is_told_by_close_notify)
 }
 END_TEST
 
+/* A close_notify that the socket has no room for comes before the FIN, or a whole response would look cut. */
+START_TEST(an_end_waits_for_room)
+{
+    static char fill[4096];
+    char raw[4096];
+    ssize_t n;
+
+    ck_assert_int_eq(shake_hands(), TLS_STEP_DONE);
+    peer_reads(0);
+    room(0, 8 * 1024);
+    while (write(ends[0], fill, sizeof fill) > 0)
+        continue;
+    channel_shutdown(&ch);
+    ck_assert_int_eq(channel_flush(&ch), 0);
+    channel_finish(&ch);
+    while ((n = read(ends[1], raw, sizeof raw)) > 0)
+        continue;
+    ck_assert_msg(n == -1 && errno == EAGAIN, "a FIN came first");
+    news();
+    ck_assert_int_eq(channel_flush(&ch), 1);
+    ck_assert_int_eq(SSL_read(peer, raw, sizeof raw), 0);
+    ck_assert_int_eq(SSL_get_shutdown(peer), SSL_RECEIVED_SHUTDOWN);
+    ck_assert_int_eq(read(ends[1], raw, sizeof raw), 0);
+}
+END_TEST
+
 START_TEST(plain_http_is_known)
 {
     ck_assert_int_gt(write(ends[1], "GET / HTTP/1.1\r\n\r\n", 18), 0);
@@ -402,6 +428,7 @@ suite(void)
     tcase_add_test(t, close_notify_is_an_end);
     tcase_add_test(t, a_fin_alone_is_none);
     tcase_add_test(t, an_end_is_told_by_close_notify);
+    tcase_add_test(t, an_end_waits_for_room);
     tcase_add_test(t, plain_http_is_known);
     tcase_add_test(t, rubbish_fails_and_does_not_read_as_plaintext);
     suite_add_tcase(s, t);

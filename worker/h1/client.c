@@ -42,7 +42,11 @@ client_close(struct client *c)
     if (c->state == CLIENT_CLOSED)
         return;
     channel_finish(&c->conn.ch);
-    conn_close(&c->conn);
+    /* a response that ends with the connection is whole for a client only if that arrives */
+    if (channel_flush(&c->conn.ch) == 0)
+        conn_linger(&c->conn);
+    else
+        conn_close(&c->conn);
 }
 
 /* --- timers --- */

@@ -431,7 +431,8 @@ tls_shutdown(struct channel *ch)
 {
     struct tls *t = ch->tls;
 
-    if (!t->done || t->lost || t->failed)
+    /* a second call would read what the peer says */
+    if (!t->done || t->lost || t->failed || (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
         return;
     ERR_clear_error();
     SSL_shutdown(t->ssl);
