@@ -305,6 +305,52 @@ START_TEST(a_session_is_good_under_the_same_rules_alone)
 }
 END_TEST
 
+/* What a client has after it showed a certificate at a time when that was good. */
+static SSL_SESSION *
+session_of(struct site_of_test *s, int version, const struct made *own, time_t when)
+{
+    SSL_CTX *ctx = client_ctx(version, version);
+    struct pair_of_test p = {.server = tls_server_open(&s->conf)};
+    SSL_SESSION *session;
+    char byte;
+
+    ck_assert_int_eq(SSL_CTX_use_cert_and_key(ctx, own->x, own->key, NULL, 1), 1);
+    p.client = client_of(ctx, "www.example.com");
+    SSL_set_connect_state(p.client);
+    X509_VERIFY_PARAM_set_time(SSL_get0_param(p.server), when);
+    join(p.client, p.server);
+    ck_assert(shake(p.client, p.server));
+    ck_assert_int_le(SSL_read(p.client, &byte, 1), 0);
+    session = SSL_get1_session(p.client);
+    disconnect(&p);
+    SSL_CTX_free(ctx);
+    return session;
+}
+
+/* A session is no way around the end of the certificate that it was made with. */
+START_TEST(a_session_is_not_older_than_its_certificate)
+{
+    int version = _i == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
+    struct made old = make((struct wish){"ec", "old", .issuer = &root, .from = -1000, .until = -10});
+    struct site_of_test *s = site_with(&ec, NULL, NULL, NULL);
+    SSL_SESSION *session;
+
+    s->conf.client_ca = STR("/ca");
+    s->files.client_ca = pem(root.cert_pem);
+    s->conf.client_verify = CLIENT_VERIFY_OPTIONAL;
+    ck_assert(site_open(s));
+    session = session_of(s, version, &client, time(NULL));
+    ck_assert(resumes(s, version, "www.example.com", NULL, &session));
+    SSL_SESSION_free(session);
+    session = session_of(s, version, &old, time(NULL) - 500);
+    ck_assert(SSL_SESSION_has_ticket(session));
+    ck_assert(!resumes(s, version, "www.example.com", NULL, &session));
+    SSL_SESSION_free(session);
+    unmake(&old);
+    site_free(s);
+}
+END_TEST
+
 START_TEST(without_a_key_there_is_no_ticket)
 {
     int version = _i == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
@@ -507,7 +553,7 @@ START_TEST(a_pair_has_to_be_one)
     tells(chain, ec.key_pem, "fatal 0 cert: the key belongs to certificate 2 of the file");
     tells(ec.cert_pem, locked, "fatal 0 key: it is encrypted");
     tells(ec.cert_pem, "", "fatal 0 key: there is no private key in PEM");
-    tells(ec.cert_pem, ec.cert_pem, "fatal 0 key: there is no private key that can be read");
+    tells(ec.cert_pem, ec.cert_pem, "fatal 0 key: there is no private key in PEM, but a certificate");
     tells("rubbish", ec.key_pem, "fatal 0 cert: there is no certificate in PEM");
     tells(ec.key_pem, ec.key_pem, "fatal 0 cert: there is no certificate in PEM");
     tells(broken, ec.key_pem, "fatal 0 cert: certificate 2 cannot be read");
@@ -759,6 +805,7 @@ main(void)
     tcase_add_unchecked_fixture(sessions, begin_tickets, end_tickets);
     tcase_add_loop_test(sessions, a_session_is_resumed, 0, 2);
     tcase_add_loop_test(sessions, a_session_is_good_under_the_same_rules_alone, 0, 2);
+    tcase_add_loop_test(sessions, a_session_is_not_older_than_its_certificate, 0, 2);
     tcase_add_loop_test(sessions, without_a_key_there_is_no_ticket, 0, 2);
     tcase_add_loop_test(hello, a_hello_has_one_name, 0, sizeof(hellos) / sizeof(hellos[0]));
     tcase_add_test(hello, a_name_has_255_bytes_at_most);

@@ -1,12 +1,14 @@
 /*
  * Session tickets (RFC 5077, RFC 8446 4.6.1) under keys that all workers share. Knows what a ticket is sealed with:
- * AES-256-CBC, then HMAC-SHA256 over it, which OpenSSL verifies before it decrypts.
+ * AES-256-CBC, then HMAC-SHA256 over it, which OpenSSL verifies before it decrypts; and that OpenSSL verifies no
+ * certificate again where a session is resumed, though each connection of TLS 1.3 makes the session new.
  */
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 
 #include "shm/tickets.h"
 #include "worker/tls/server_parts.h"
@@ -50,8 +52,32 @@ seal(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, E
     return result == 1 && old ? 2 : result;
 }
 
+/* A client with a certificate is known by it for as long as that is good. */
+static bool
+is_outlived(const SSL_SESSION *session)
+{
+    const X509 *x = SSL_SESSION_get0_peer((SSL_SESSION *)session);
+
+    return x != NULL && X509_cmp_current_time(X509_get0_notAfter(x)) <= 0;
+}
+
+static SSL_TICKET_RETURN
+judge(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t n, SSL_TICKET_STATUS status, void *with)
+{
+    bool opened = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
+
+    (void)ssl;
+    (void)name;
+    (void)n;
+    (void)with;
+    if (!opened || is_outlived(session))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 void
 tls_server_ticket_use(SSL_CTX *ctx)
 {
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, seal);
+    SSL_CTX_set_session_ticket_cb(ctx, NULL, judge, NULL);
 }
