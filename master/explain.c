@@ -23,6 +23,7 @@
 #include "worker/pipeline.h"
 #include "worker/route.h"
 #include "worker/state.h"
+#include "worker/tls/facts.h"
 #include "worker/trace.h"
 
 struct explanation {
@@ -30,6 +31,7 @@ struct explanation {
     struct request *r;
     const struct conf *conf;
     const struct ask *ask;
+    struct tls_facts tls;       /* of a handshake that is taken to have been */
     bool proxied;
     bool over;
 };
@@ -162,6 +164,13 @@ find_named(const struct conf *conf, const char *name)
     return NULL;
 }
 
+/* What has no scheme may come in anywhere. */
+static bool
+speaks(const struct listener *l, const struct where *w)
+{
+    return w->scheme.n == 0 || l->tls.on == (w->scheme.n == 5);
+}
+
 static const struct listener *
 find_port(const struct conf *conf, int port)
 {
@@ -171,14 +180,22 @@ find_port(const struct conf *conf, int port)
     return NULL;
 }
 
-/* Where nothing says which: the first on which the host has a site, else the first. */
+/* Where nothing says which: the first on which the host has a site, else the first; one of the URL's scheme, if any. */
 static const struct listener *
 guess(const struct conf *conf, const struct where *w)
 {
-    for (size_t i = 0; w->host.name.n > 0 && i < conf->listener_count; i++)
-        if (site_find(conf->listeners[i].sites, w->host.name) != NULL)
-            return &conf->listeners[i];
-    return &conf->listeners[0];
+    const struct listener *hosted = NULL, *any = NULL;
+
+    for (size_t i = conf->listener_count; i-- > 0;) {
+        const struct listener *l = &conf->listeners[i];
+        bool has_site = w->host.name.n > 0 && site_find(l->sites, w->host.name) != NULL;
+
+        if (has_site && (hosted == NULL || speaks(l, w) || !speaks(hosted, w)))
+            hosted = l;
+        if (any == NULL || speaks(l, w) || !speaks(any, w))
+            any = l;
+    }
+    return hosted != NULL ? hosted : any;
 }
 
 static const struct listener *
@@ -195,6 +212,21 @@ choose(const struct explanation *e, const struct where *w, int port, bool *guess
 }
 
 static void
+tell_tls(struct request *r, const struct where *w)
+{
+    const struct listener *l = r->listener;
+
+    if (w->scheme.n == 4)
+        trace(r, l->line, "it takes TLS alone: http:// gets a 400 here; the request is taken to come over TLS");
+    if (r->tls->sni.n > 0)
+        trace(r, l->line, "TLS: a handshake of TLS 1.3 for the name %.*s is taken to have been", STR_ARG(r->tls->sni));
+    else
+        trace(r, l->line, "TLS: a handshake of TLS 1.3 without a name is taken to have been");
+    if (l->tls.client_verify != CLIENT_VERIFY_NONE)
+        trace(r, l->line, "$client_verify is taken to be %.*s", STR_ARG(r->tls->verify));
+}
+
+static void
 tell_listener(struct request *r, const struct explanation *e, const struct where *w, int port, bool guessed)
 {
     const struct listener *l = r->listener;
@@ -205,9 +237,11 @@ tell_listener(struct request *r, const struct explanation *e, const struct where
         trace(r, l->line, "listener %.*s: assumed, as none has port %d", STR_ARG(l->text), port);
     else
         trace(r, l->line, "listener %.*s: assumed, as the URL names none", STR_ARG(l->text));
-    if (w->scheme.n == 5)
+    if (w->scheme.n == 5 && !l->tls.on)
         trace(r, l->line, "it takes no TLS: the request is taken to come in plain, and $scheme is http unless a "
               "trusted proxy says https");
+    if (l->tls.on)
+        tell_tls(r, w);
     if (e->ask->from == NULL && r->peer.family != 0)
         trace(r, l->line, "from 127.0.0.1: assumed, as there is no --from");
     if (l->proxy_protocol)
@@ -464,8 +498,28 @@ explain_request(struct explanation *e, struct request *r, const struct where *w)
         pipeline_client_lost(r);
 }
 
+/* As a client would do it that comes for the URL; where a certificate has to be shown, it was. */
+static void
+set_tls(struct explanation *e, const struct listener *l, const struct where *w, struct request *r)
+{
+    struct host asked;
+    struct ip ip;
+
+    e->tls = (struct tls_facts){.version = STR("TLSv1.3"), .cipher = STR("TLS_AES_256_GCM_SHA384"),
+                                .verify = l->tls.client_verify == CLIENT_VERIFY_REQUIRE ? STR("SUCCESS") : STR("NONE"),
+                                .strict = l->tls.client_verify != CLIENT_VERIFY_NONE};
+    if (w->authority.n == 0)
+        asked = w->host;
+    else if (host_parse(&asked, w->authority, r->arena) != 0)
+        asked = (struct host){.port = -1};
+    if (asked.name.n > 0 && asked.name.p[0] != '[' && !ip_parse(&ip, asked.name))        /* RFC 6066 3 */
+        e->tls.sni = asked.name;
+    r->tls = &e->tls;
+    r->https = true;
+}
+
 static struct request *
-new_request(struct explanation *e, const struct listener *l)
+new_request(struct explanation *e, const struct listener *l, const struct where *w)
 {
     struct request *r = request_new(&worker, l);
 
@@ -480,6 +534,8 @@ new_request(struct explanation *e, const struct listener *l)
     else if (e->ask->from == NULL && l->address.ip.family != AF_UNIX)
         ip_parse(&r->peer, STR("127.0.0.1"));
     r->client = r->peer;
+    if (l->tls.on)
+        set_tls(e, l, w, r);
     return r;
 }
 
@@ -500,7 +556,7 @@ explain(const struct conf *conf, const struct ask *ask)
     if (l == NULL) {
         fprintf(stderr, "weir: --listen %s: there is no such listener\n", ask->listen);
     } else {
-        struct request *r = new_request(&e, l);
+        struct request *r = new_request(&e, l, &w);
 
         tell_listener(r, &e, &w, port, guessed);
         explain_request(&e, r, &w);

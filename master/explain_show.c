@@ -142,6 +142,10 @@ show_upstream(struct request *r)
 
     trace(r, u->line, "upstream %.*s: %s over %zu server%s", STR_ARG(u->name), keys_balance[u->balance],
           u->server_count, u->server_count == 1 ? "" : "s");
+    if (u->tls.on)
+        trace(r, u->line, "  tls: %s", u->tls.verify ? "servers are verified" : "servers are not verified");
+    if (u->protocol != UPSTREAM_HTTP1)
+        trace(r, u->line, "  protocol: HTTP/2, which has what is shown below in frames");
     if (u->hash_key != NULL)
         trace(r, u->line, "  hash_key: `%.*s`", STR_ARG(key));
     for (size_t i = 0; i < u->server_count; i++)

@@ -423,8 +423,8 @@ fail_file(const char *path, struct findings *f)
     return NULL;
 }
 
-struct conf *
-load_file(const char *path, struct findings *findings)
+static struct conf *
+read_file(const char *path, struct findings *findings, bool users)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct conf *conf;
@@ -439,9 +439,21 @@ load_file(const char *path, struct findings *findings)
         conf = fail_file(path, findings);
     close(fd);
     if (n >= 0)
-        conf = load(path, (struct str){text, (size_t)n}, findings, true);
+        conf = load(path, (struct str){text, (size_t)n}, findings, users);
     free(text);
     return conf;
+}
+
+struct conf *
+load_file(const char *path, struct findings *findings)
+{
+    return read_file(path, findings, true);
+}
+
+struct conf *
+load_file_alone(const char *path, struct findings *findings)
+{
+    return read_file(path, findings, false);
 }
 
 void

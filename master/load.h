@@ -32,6 +32,10 @@ struct findings {
  * caller made.
  */
 struct conf *load_file(const char *path, struct findings *findings);
+
+/* As if nothing was there but this file: neither users nor certificates, keys and other files are looked at. */
+struct conf *load_file_alone(const char *path, struct findings *findings);
+
 struct conf *load_text(const char *name, struct str text, struct findings *findings);
 
 void conf_free(struct conf *conf);

@@ -203,7 +203,7 @@ load_check_listeners_tls(struct loader *l, const struct node *listen)
         at->tls.on = true;
         if (at->h2c)
             load_error(l, yaml_get(element, "h2c"), "`h2c` is HTTP/2 in the clear: with `tls`, `alpn` says h2");
-        if (l->users)           /* text that stands for a file names no others */
+        if (l->users)           /* for `weir -T`, and of text that stands for a file, no others are read */
             make_server(l, &at->tls, tls);
     }
 }

@@ -109,6 +109,6 @@ load_check_upstream_tls(struct loader *l, struct upstream *u, const struct node 
     if (!u->tls.on)
         return;
     check_keys(l, u, tls);
-    if (l->errors == errors)
+    if (l->errors == errors && l->users)        /* as in load_tls.c */
         make_client(l, u, tls);
 }

@@ -27,7 +27,7 @@ struct loader {
     struct layer top;
     struct layer site;          /* of the site that is read */
     struct site *in_site;
-    bool users;                 /* names of users and groups are looked up */
+    bool users;                 /* users, groups and files that are named are looked at */
     struct str place;           /* of what is read, by name: see struct ready */
     struct tally *tally;        /* of the names of the site's routes (load_sites.c) */
 

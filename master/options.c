@@ -292,5 +292,7 @@ options_parse(struct options *o, int argc, char **argv)
 struct conf *
 options_load(const struct options *o, struct findings *findings)
 {
-    return o->text.n > 0 ? load_text("the options", o->text, findings) : load_file(o->file, findings);
+    if (o->text.n > 0)
+        return load_text("the options", o->text, findings);
+    return o->action == ACTION_EXPLAIN ? load_file_alone(o->file, findings) : load_file(o->file, findings);
 }

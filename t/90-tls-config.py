@@ -126,9 +126,9 @@ def test_certificates():
     finds("6:12: `key`: it is not the key of this certificate", *pair(good.cert, old.key))
     finds("5:13: `cert`: the key belongs to certificate 2 of the file: the server's own has to come first",
           *pair(reversed_chain, good.key))
-    finds("5:13: `cert`: there is no certificate in PEM", *pair(good.key, good.key))
-    finds("5:13: `cert`: there is no certificate in PEM", *pair(written("der", b"\x30\x82\0\0"), good.key))
-    finds("6:12: `key`: there is no private key in PEM", *pair(good.cert, written("der", b"\x30\x82\0\0")))
+    finds("5:13: `cert`: there is no certificate in PEM, but a private key", *pair(good.key, good.key))
+    finds("5:13: `cert`: there is no certificate in PEM", *pair(written("rubbish", b"\0"), good.key))
+    finds("6:12: `key`: there is no private key in PEM", *pair(good.cert, written("rubbish", b"\0")))
     status, found = check(*pair(written("cut", read(good.cert)[:-40]), good.key))
     assert status == 1 and found[0].startswith("5:13: `cert`: certificate 1 cannot be read: "), found
     locked = os.path.join(temp_dir(), "locked")

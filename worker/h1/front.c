@@ -43,6 +43,7 @@ begin(struct client *c)
     h1_head_init(c->head, &r->request.fields, head_limits());
     h1_write_init(&c->out);
     r->tls = conn_facts(&c->conn);
+    r->https = r->tls != NULL;
     r->front = r->tls != NULL ? &h1_tls_front : &h1_front;
     r->front_state = c;
     r->peer = r->client = c->conn.peer;

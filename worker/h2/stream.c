@@ -32,6 +32,7 @@ h2_stream_new(struct h2_client *c, int32_t id)
     r->peer_port = c->conn.peer_port;
     r->local.port = c->conn.local_port;
     r->tls = conn_facts(&c->conn);
+    r->https = r->tls != NULL;
     r->protocol = STR("HTTP/2.0");
     r->request.body.high = H2_WINDOW_FIRST;
     s->c = c;

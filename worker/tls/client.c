@@ -345,12 +345,20 @@ why_alert(const char *text)
     return why;
 }
 
+/* Of a certificate that is somebody else's it is told for whom it had to be. */
 static const char *
-why_unverified(long result)
+why_unverified(SSL *ssl, long result)
 {
     static char why[WHY_SIZE];
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    char *ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+    const char *name = result == X509_V_ERR_HOSTNAME_MISMATCH     ? X509_VERIFY_PARAM_get0_host(param, 0)
+                       : result == X509_V_ERR_IP_ADDRESS_MISMATCH ? ip
+                                                                  : NULL;
 
-    snprintf(why, sizeof(why), "certificate verify failed: %s", X509_verify_cert_error_string(result));
+    snprintf(why, sizeof(why), "certificate verify failed: %s%s%s", X509_verify_cert_error_string(result),
+             name != NULL ? ": it is not for " : "", name != NULL ? name : "");
+    OPENSSL_free(ip);
     return why;
 }
 
@@ -382,7 +390,7 @@ tls_client_why(struct ssl_st *ssl)
 
     ERR_clear_error();
     if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-        return why_unverified(result);
+        return why_unverified(ssl, result);
     return why_error(error, "connection lost in the TLS handshake", "closed in the TLS handshake");
 }
 

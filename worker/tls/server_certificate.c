@@ -27,6 +27,25 @@ refuse_passphrase(char *to, int size, int writing, void *asked)
     return -1;
 }
 
+static bool
+has_block(const struct tls_pem *file, const char *label)
+{
+    return memmem(file->p, file->n, label, strlen(label)) != NULL;
+}
+
+/* The file is not what was looked for: what it is, as far as a look tells, for whoever took the wrong one. */
+static const char *
+what_else(const struct tls_pem *file, const char *from_der)
+{
+    if (has_block(file, "PRIVATE KEY-----"))
+        return ", but a private key";
+    if (has_block(file, "CERTIFICATE REQUEST-----"))
+        return ", but a request for a certificate: one is what the issuer makes of it";
+    if (has_block(file, "CERTIFICATE-----"))
+        return ", but a certificate";
+    return file->n > 0 && file->p[0] == 0x30 ? from_der : "";
+}
+
 static EVP_PKEY *
 read_key(struct tls_server *s, int i, const struct tls_pem *file)
 {
@@ -38,8 +57,9 @@ read_key(struct tls_server *s, int i, const struct tls_pem *file)
     if (key == NULL && asked)
         tls_server_fail(s, i, "key", "it is encrypted, and there is nobody to ask for the passphrase: store it in the "
                         "clear, readable by root alone");
-    else if (key == NULL && memmem(file->p, file->n, "-----BEGIN", 10) == NULL)
-        tls_server_fail(s, i, "key", "there is no private key in PEM");
+    else if (key == NULL && !has_block(file, "PRIVATE KEY-----"))
+        tls_server_fail(s, i, "key", "there is no private key in PEM%s",
+                        what_else(file, "; it may be DER, of which `openssl pkey -inform DER` makes PEM"));
     else if (key == NULL)
         tls_server_fail(s, i, "key", "there is no private key that can be read: %s", tls_server_reason());
     ERR_clear_error();
@@ -75,9 +95,23 @@ read_chain(struct tls_server *s, int i, const struct tls_pem *file, struct tls_h
         tls_server_fail(s, i, "cert", "certificate %d cannot be read: %s",
                         (h->shown.leaf != NULL) + sk_X509_num(h->chain) + 1, tls_server_reason());
     else if (h->shown.leaf == NULL)
-        tls_server_fail(s, i, "cert", "there is no certificate in PEM");
+        tls_server_fail(s, i, "cert", "there is no certificate in PEM%s",
+                        what_else(file, "; it may be DER, of which `openssl x509 -inform DER` makes PEM"));
     ERR_clear_error();
     BIO_free(bio);
+}
+
+/* Whether it says where its issuer's certificate is to be had, as those do that no root has signed. */
+static bool
+names_issuer(const X509 *x)
+{
+    AUTHORITY_INFO_ACCESS *info = X509_get_ext_d2i(x, NID_info_access, NULL, NULL);
+    bool names = false;
+
+    for (int i = 0; info != NULL && i < sk_ACCESS_DESCRIPTION_num(info); i++)
+        names |= OBJ_obj2nid(sk_ACCESS_DESCRIPTION_value(info, i)->method) == NID_ad_ca_issuers;
+    AUTHORITY_INFO_ACCESS_free(info);
+    return names;
 }
 
 /* Each has to be signed by the next one, or clients that sort nothing lose the thread. */
@@ -86,6 +120,9 @@ check_chain(struct tls_server *s, int i, struct tls_held *h)
 {
     X509 *below = h->shown.leaf;
 
+    if (sk_X509_num(h->chain) == 0 && names_issuer(below))
+        tls_server_warn(s, i, "cert", "the certificate that issued it is missing behind it: many clients refuse it "
+                        "(certbot's fullchain.pem has both)");
     for (int at = 0; at < sk_X509_num(h->chain); at++) {
         X509 *x = sk_X509_value(h->chain, at);
 

@@ -1,0 +1,176 @@
+#!/usr/bin/python3
+"""What whoever sets TLS up at night runs into: the wrong file in the right place, weir -T for https, what the logs say
+of requests that are refused, of scanners, and of servers whose certificate is for another name."""
+
+import os
+import re
+import socket
+import subprocess
+
+from lib import h2, tls
+from lib.tls import NAME, connect, make, openssl, serve
+from lib.weir import BIN, DEADLINE, run, start, temp_dir
+from lib.weir import connect as plain
+
+SITE = "sites: [{hosts: ['*'], routes: [{respond: {status: 200}}]}]\n"
+
+
+def weir(text, *args):
+    path = os.path.join(temp_dir(), "weir.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    r = subprocess.run([BIN, "-c", path, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=DEADLINE, check=False)
+    return r.returncode, [l.removeprefix(path + ":") for l in r.stdout.splitlines()]
+
+
+def tested(cert, key):
+    user = "user: root\n" if os.getuid() == 0 else ""
+    status, lines = weir(f"listen:\n- address: 127.0.0.1:18443\n  tls:\n    certificates:\n    - cert: {cert}\n"
+                         f"      key: {key}\n{SITE}{user}", "-t")
+    return status, [l for l in lines if l != " ok" and "everybody" not in l]
+
+
+# --- files ---
+
+def test_swapped():
+    good = make(NAME)
+    assert tested(good.key, good.cert) == (1, [
+        "5:13: `cert`: there is no certificate in PEM, but a private key",
+        "6:12: `key`: there is no private key in PEM, but a certificate"])
+
+
+def test_der():
+    good = make(NAME)
+    cert, key = (os.path.join(temp_dir(), name) for name in ("cert.der", "key.der"))
+    openssl("x509", "-in", good.leaf, "-outform", "DER", "-out", cert)
+    openssl("pkey", "-in", good.key, "-outform", "DER", "-out", key)
+    os.chmod(key, 0o600)
+    assert tested(cert, key) == (1, [
+        "5:13: `cert`: there is no certificate in PEM; it may be DER, of which `openssl x509 -inform DER` makes PEM",
+        "6:12: `key`: there is no private key in PEM; it may be DER, of which `openssl pkey -inform DER` makes PEM"])
+
+
+def test_a_request_for_a_certificate():
+    good = make(NAME)
+    path = os.path.join(temp_dir(), "csr")
+    openssl("req", "-new", "-key", good.key, "-subj", "/CN=x", "-out", path)
+    status, lines = tested(path, good.key)
+    assert status == 1 and len(lines) == 1 and "but a request for a certificate" in lines[0], lines
+
+
+def test_the_issuer_is_missing():
+    """certbot's cert.pem instead of its fullchain.pem."""
+    issued = make(NAME, chain=1, ocsp="http://127.0.0.1:9/,caIssuers;URI:http://127.0.0.1:9/ca")
+    assert tested(issued.cert, issued.key) == (0, [])
+    status, lines = tested(issued.leaf, issued.key)
+    assert status == 0 and len(lines) == 1, lines
+    assert lines[0].startswith("5:13: warning: `cert`: the certificate that issued it is missing behind it"), lines
+    assert tested(make(NAME).leaf, make(NAME).key) == (0, []), "a CA of one's own, that signs by itself"
+
+
+# --- weir -T ---
+
+def explained(*args, verify="none"):
+    """Certificates need not be there, nor be read."""
+    status, lines = weir(f"""listen:
+- {{address: 127.0.0.1:18080, name: clear}}
+- address: 127.0.0.1:18443
+  tls: {{certificates: [{{cert: /nowhere/c, key: /nowhere/k}}], client_ca: /nowhere/ca, client_verify: {verify}}}
+upstreams:
+  app: {{servers: ["127.0.0.1:9"]}}
+  safe: {{servers: ["127.0.0.1:9"], tls: {{verify: false}}, protocol: h2}}
+sites:
+- hosts: ['*']
+  request_headers: {{X-Facts: "$scheme|$tls_version|$sni|$client_verify"}}
+  routes:
+  - {{match: {{prefix: /safe}}, proxy: safe}}
+  - {{match: {{scheme: https}}, proxy: app}}
+  - redirect: {{to: "https://$host$uri"}}
+""", "-T", "GET", *args)
+    assert status == 0, lines
+    return "\n".join(lines)
+
+
+def test_explained_over_tls():
+    got = explained("https://www.example.com:18443/")
+    assert "listener 127.0.0.1:18443" in got and "takes no TLS" not in got, got
+    assert "for the name www.example.com" in got and "$scheme https" in got, got
+    assert "> X-Forwarded-Proto: https" in got and "> X-Facts: https|TLSv1.3|www.example.com|NONE" in got, got
+    assert got.endswith("=> proxied to upstream app"), got
+
+
+def test_explained_by_the_scheme():
+    """Where no listener has the port, one that speaks what the URL says is meant."""
+    got = explained("https://www.example.com/")
+    assert "listener 127.0.0.1:18443: assumed, as none has port 443" in got, got
+    got = explained("http://www.example.com/")
+    assert "listener 127.0.0.1:18080: assumed, as none has port 80" in got and "=> 302" in got, got
+    got = explained("https://www.example.com/", "--listen", "clear")
+    assert "it takes no TLS" in got and "$scheme http\n" in got, got
+    got = explained("http://www.example.com:18443/")
+    assert "http:// gets a 400 here" in got, got
+
+
+def test_explained_client_certificates():
+    got = explained("https://www.example.com:18443/", verify="require")
+    assert "X-Facts: https|TLSv1.3|www.example.com|SUCCESS" in got, got
+    got = explained("https://www.example.com:18443/", verify="optional")
+    assert "X-Facts: https|TLSv1.3|www.example.com|NONE" in got, got
+    got = explained("https://www.example.com:18443/", "-H", "Host: other.test", verify="optional")
+    assert "=> 421 by weir" in got, got
+    got = explained("https://127.0.0.1:18443/", verify="optional")
+    assert "without a name" in got and "=> 421 by weir" in got, got
+
+
+def test_explained_upstream():
+    got = explained("https://www.example.com:18443/safe")
+    assert "tls: servers are not verified" in got and "protocol: HTTP/2" in got, got
+    got = explained("https://www.example.com:18443/")
+    assert "tls:" not in got and "protocol:" not in got, got
+
+
+# --- logs ---
+
+def test_scheme_of_what_is_refused():
+    """What it came over is known before anything else is."""
+    good, log = make(NAME), os.path.join(temp_dir(), "log")
+    w = serve(good, more=f'access_log: {{path: {log}, format: "$scheme $protocol $status"}}', client_ca=good.ca,
+              client_verify="optional")
+    w.access_log = log
+    assert connect(w.address, NAME).ask("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n").status == 421
+    assert connect(w.address, NAME).ask("GET / HTTP/1.1\r\nHost: a b\r\n\r\n").status == 400
+    assert plain(w.clear).ask("GET / HTTP/1.1\r\nHost: a b\r\n\r\n").status == 400
+    c = h2.connect(w.address, tls=tls.context(alpn=["h2"]), name=NAME)
+    assert c.ask("GET", "/", authority="other.test").status == 421
+    assert sorted(w.access(4)) == ["http HTTP/1.1 400", "https HTTP/1.1 400", "https HTTP/1.1 421",
+                                   "https HTTP/2.0 421"]
+
+
+def test_scanners():
+    """They do not fill the error log; at level info it has a line for each that got as far as to say something."""
+    for level in "notice", "info":
+        w = serve(make(NAME), more=f"log_level: {level}")
+        for said in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x80\x2e\x01\0\x02" + bytes(44), bytes(300)):
+            c = plain(w.address).send(said)
+            c.sock.shutdown(socket.SHUT_WR)
+            c.rest()
+        w.wait_stats(lambda s: s.get('weir_tls_handshakes_total{result="failed"}') == 4)
+        lines = [l for l in w.errors().splitlines() if "TLS handshake with 127.0.0.1: " in l]
+        assert len(lines) == (4 if level == "info" else 0), lines
+        assert all("[info]" in l for l in lines), lines
+
+
+def test_a_server_with_another_name():
+    origin = tls.SecureOrigin(make("other.internal"))
+    for more, name in ("", "127.0.0.1"), ("server_name: app.internal", "app.internal"):
+        w = start(f"""
+upstreams: {{app: {{servers: ["{origin.address}"], tls: {{ca: {make().ca}, {more}}}}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+""".replace(", }", "}"))
+        assert w.get().status == 502
+        w.wait_log(f"mismatch: it is not for {re.escape(name)}: GET /\n")
+
+
+if __name__ == "__main__":
+    run()
