@@ -277,13 +277,23 @@ flow_move(struct flow *dest, struct flow *from, size_t n)
 }
 
 void
+flow_share_first(struct flow *dest, const struct flow *from, size_t n)
+{
+    check(n <= flow_in_pieces(from));
+    for (const struct flow_piece *piece = from->first; n > 0; piece = piece->next) {
+        size_t part = piece->n < n ? piece->n : n;
+
+        append(dest, piece->buffer, piece->p, part);
+        dest->passed -= part;
+        n -= part;
+    }
+}
+
+void
 flow_share(struct flow *dest, const struct flow *from)
 {
     check(from->pipe == NULL);
-    for (const struct flow_piece *piece = from->first; piece != NULL; piece = piece->next) {
-        append(dest, piece->buffer, piece->p, piece->n);
-        dest->passed -= piece->n;
-    }
+    flow_share_first(dest, from, from->bytes);
 }
 
 ssize_t

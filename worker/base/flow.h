@@ -76,6 +76,9 @@ void flow_move(struct flow *to, struct flow *from, size_t n);
  */
 void flow_share(struct flow *to, const struct flow *from);
 
+/* The same of the first n bytes, which are there. */
+void flow_share_first(struct flow *to, const struct flow *from, size_t n);
+
 /*
  * Writer: from the socket into the flow's pipe, at most `most` bytes; nothing more may be put into
  * pieces while the pipe holds something. As read(2), a short count saying nothing of what the socket

@@ -176,6 +176,7 @@ h2_request_data(struct h2_exchange *s, const uint8_t *head, size_t n)
     struct h2_origin *c = s->c;
 
     flow_copy(&c->wire, (struct str){(const char *)head, FRAME_HEAD});
+    exchange_sends(&s->x, n);
     flow_move(&c->wire, &s->x.r->request.body, n);
     s->content_sent += n;
     s->x.sent += n + FRAME_HEAD;

@@ -30,10 +30,13 @@ grow(struct h2_window *w, size_t by, size_t *spare)
 size_t
 h2_window_eaten(struct h2_window *w, uint64_t eaten, size_t unread, size_t *spare, bool *grows)
 {
-    size_t n = (size_t)(eaten - w->eaten);
+    size_t n = eaten > w->eaten ? (size_t)(eaten - w->eaten) : 0;
 
+    *grows = false;
+    if (n == 0)
+        return 0;
     w->eaten = eaten;
-    *grows = n > 0 && eaten - w->grown_at >= w->size && unread <= w->size / 4 && grow(w, w->size, spare);
+    *grows = eaten - w->grown_at >= w->size && unread <= w->size / 4 && grow(w, w->size, spare);
     return n;
 }
 

@@ -102,24 +102,35 @@ is_untouched(const struct flow *body)
     return body->bytes == body->passed;
 }
 
+/* What has gone out was held as it went; the rest, if there is one, is here or still to come. */
+static bool
+held_so_far(const struct exchange *x)
+{
+    const struct flow *body = &x->r->request.body;
+
+    return body->pipe == NULL && x->held.bytes + body->bytes == body->passed;
+}
+
 /* Whether the request's content can be sent again from its beginning. */
 static bool
 has_content(const struct exchange *x)
 {
     const struct flow *body = &x->r->request.body;
 
-    return is_untouched(body) || x->held.bytes == body->passed;
+    return is_untouched(body) || x->held.bytes == body->passed || held_so_far(x);
 }
 
 static void
-restore_content(const struct exchange *x)
+restore_content(struct exchange *x)
 {
     struct flow *body = &x->r->request.body;
 
-    if (!is_untouched(body)) {
-        flow_clear(body);
-        flow_share(body, &x->held);
-    }
+    if (is_untouched(body))
+        return;
+    if (x->held.bytes < body->passed)
+        flow_share(&x->held, body);
+    flow_clear(body);
+    flow_share(body, &x->held);
 }
 
 /* Small whole bodies are kept until the answer begins, in case they have to be sent again. */
@@ -130,6 +141,20 @@ hold_content(struct exchange *x)
 
     if (body->ended && is_untouched(body) && body->bytes <= HELD_MOST)
         flow_share(&x->held, body);
+}
+
+void
+exchange_sends(struct exchange *x, size_t n)
+{
+    const struct flow *body = &x->r->request.body;
+    uint64_t gone = body->passed - body->bytes;
+
+    if (x->held.bytes != gone || x->answered || x->r->tunnel)
+        return;
+    if (gone + n <= HELD_MOST)
+        flow_share_first(&x->held, body, n);
+    else
+        flow_clear(&x->held);
 }
 
 /* --- again, at the same server --- */

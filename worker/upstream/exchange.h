@@ -87,6 +87,12 @@ void exchange_init(struct exchange *x, const struct exchange_protocol *p, struct
 /* The connection is there and the request about to be sent: marks are made new, content is held. */
 void exchange_begun(struct exchange *x);
 
+/*
+ * n bytes of the request's content are about to be taken from its flow, where they stand in memory: those of small
+ * content are held as they go, if they are not already.
+ */
+void exchange_sends(struct exchange *x, size_t n);
+
 /* The connection could not be made: `why` in a few words; `ours`: the trouble says nothing about the server. */
 void exchange_cannot_connect(struct exchange *x, const char *why, bool ours);
 
