@@ -10,8 +10,9 @@ import subprocess
 from lib import tls
 from lib.weir import BIN, Skip, run, temp_dir
 
-# A test CA has no revocation; the other one is of the machine: an openssl without engines.
-ELSEWHERE = {"cert_revocation", "engine_problem"}
+# A test CA has no revocation; an openssl without engines is of the machine; and to see whether tickets work testssl.sh
+# leaves as soon as the handshake is over, which with TLS 1.3 may be before they come (t/92-tls-resumption.py looks).
+ELSEWHERE = {"cert_revocation", "engine_problem", "sessionresumption_ticket", "sessionresumption_ID"}
 GRAVE = {"MEDIUM", "HIGH", "CRITICAL", "FATAL", "WARN"}
 CHECKS = ["--protocols", "--std", "--pfs", "--server-preference", "--server-defaults", "--header", "--vulnerable",
           "--each-cipher"]
@@ -36,7 +37,7 @@ def test_nothing_is_found():
     with open(out, encoding="utf-8") as f:
         findings = {x["id"]: x for x in json.load(f)}
     grave = {i: x for i, x in findings.items() if x["severity"] in GRAVE and i not in ELSEWHERE}
-    assert done.returncode == 0 and not grave, (grave, done.stdout.decode())
+    assert b" Done " in done.stdout and not grave, (grave, done.stdout.decode())
     # it looked, and saw what there is
     for name, want in {"TLS1_2": "offered", "TLS1_3": "offered with final", "TLS1_1": "not offered",
                        "ALPN_HTTP2": "h2", "secure_client_renego": "not vulnerable", "heartbleed": "not vulnerable",
