@@ -481,6 +481,13 @@ MALFORMED = [
     ("DATA after an interim", lambda i: h2.headers(i, [(":status", "103")], end=False) + h2.data(i, "x")),
     ("33 interims", lambda i: h2.headers(i, [(":status", "103")], end=False) * 33),
     ("no content where some is announced", lambda i: h2.headers(i, HEAD + [("content-length", "5")])),
+    ("a space before a value", lambda i: h2.headers(i, HEAD + [("x", " a")])),
+    ("a tab after a value", lambda i: h2.headers(i, HEAD + [("x", "a\t")])),
+    ("Proxy-Connection", lambda i: h2.headers(i, HEAD + [("proxy-connection", "close")])),
+    ("TE", lambda i: h2.headers(i, HEAD + [("te", "gzip")])),
+    ("a length in a 204", lambda i: h2.headers(i, [(":status", "204"), ("content-length", "5")])),
+    ("a length in a 103", lambda i: h2.headers(i, [(":status", "103"), ("content-length", "5")], end=False)),
+    ("a window too large", lambda i: h2.window_update(i, h2.MOST_WINDOW)),
 ]
 FATAL = [
     ("DATA before the head", lambda i: h2.data(i, "x")),
@@ -495,6 +502,25 @@ FATAL = [
     ("SETTINGS on a stream", lambda i: h2.frame(h2.SETTINGS, 0, i)),
     ("a PING too short", lambda i: h2.frame(h2.PING, 0, 0, b"x")),
     ("ENABLE_PUSH by a server", lambda i: h2.settings((h2.ENABLE_PUSH, 1))),
+    ("a window too large by SETTINGS", lambda i: h2.window_update(i, h2.MOST_WINDOW - h2.WINDOW) +
+        h2.settings((h2.INITIAL_WINDOW_SIZE, h2.WINDOW + 1))),
+    ("INITIAL_WINDOW_SIZE too large", lambda i: h2.settings((h2.INITIAL_WINDOW_SIZE, 1 << 31))),
+    ("MAX_FRAME_SIZE too small", lambda i: h2.settings((h2.MAX_FRAME_SIZE, 16383))),
+    ("MAX_FRAME_SIZE too large", lambda i: h2.settings((h2.MAX_FRAME_SIZE, 1 << 24))),
+    ("ENABLE_CONNECT_PROTOCOL taken back", lambda i: h2.settings((h2.ENABLE_CONNECT_PROTOCOL, 1)) +
+        h2.settings((h2.ENABLE_CONNECT_PROTOCOL, 0))),
+    ("SETTINGS of half a pair", lambda i: h2.frame(h2.SETTINGS, 0, 0, b"12345")),
+    ("an acknowledgment that says something", lambda i: h2.frame(h2.SETTINGS, h2.ACK, 0, b"123456")),
+    ("a window of no more", lambda i: h2.window_update(0, 0)),
+    ("a window of a stream that is none", lambda i: h2.window_update(i + 20, 1)),
+    ("DATA of a stream that is none", lambda i: h2.data(i + 20, b"x")),
+    ("DATA of no stream", lambda i: h2.data(0, b"x")),
+    ("RST_STREAM of a stream that is none", lambda i: h2.rst_stream(i + 20)),
+    ("RST_STREAM too short", lambda i: h2.frame(h2.RST_STREAM, 0, i, b"123")),
+    ("GOAWAY that takes back", lambda i: h2.goaway(i) + h2.goaway(i + 2)),
+    ("GOAWAY on a stream", lambda i: h2.frame(h2.GOAWAY, 0, i, bytes(8))),
+    ("PRIORITY of no stream", lambda i: h2.frame(h2.PRIORITY, 0, 0, h2.priority())),
+    ("an unknown frame inside a head", lambda i: h2.headers(i, HEAD, flags=0) + h2.frame(0x55, 0, i)),
 ]
 
 

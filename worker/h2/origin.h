@@ -47,6 +47,8 @@ struct h2_origin {
     struct h2_score score;
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
     uint64_t late;              /* bytes that streams which were reset may still have under way */
+    int32_t initial;            /* the server's INITIAL_WINDOW_SIZE */
+    int32_t widest;             /* of the streams' windows towards it, when its SETTINGS began */
     int64_t heard_ms;           /* when a byte last came */
     int64_t idle_since;         /* 0: it is not idle */
     uint64_t served;            /* requests that it was given */

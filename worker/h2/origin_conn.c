@@ -478,6 +478,7 @@ dial(struct endpoint *e)
     c->deferred.free = release;
     c->news_end = &c->news;
     c->spare = h2_window_spare(H2_ORIGIN_STREAMS_MOST);
+    c->initial = NGHTTP2_INITIAL_WINDOW_SIZE;
     flow_init(&c->wire, SIZE_MAX);
     c->next = e->h2;
     c->link = &e->h2;

@@ -162,18 +162,67 @@ h2_origin_count(struct h2_origin *c, struct str bytes)
     return !c->abused;
 }
 
+/* Of the streams' windows towards the server. */
+static int32_t
+widest(const struct h2_origin *c)
+{
+    int32_t most = 0;
+
+    for (const struct h2_exchange *s = c->first; s != NULL; s = s->next) {
+        int32_t n = nghttp2_session_get_stream_remote_window_size(c->session, s->id);
+
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static int
+on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+{
+    struct h2_origin *c = user;
+
+    (void)session;
+    if (hd->type == NGHTTP2_SETTINGS)
+        c->widest = widest(c);
+    return 0;
+}
+
+/* RFC 9113 6.9.2: no window may come over its most by it; libnghttp2 would reset that stream alone. */
+static void
+check_windows(struct h2_origin *c, const nghttp2_settings *settings)
+{
+    for (size_t i = 0; i < settings->niv; i++) {
+        int64_t n = settings->iv[i].value;
+
+        if (settings->iv[i].settings_id != NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)
+            continue;
+        if (c->widest + n - c->initial > NGHTTP2_MAX_WINDOW_SIZE) {
+            nghttp2_session_terminate_session(c->session, NGHTTP2_FLOW_CONTROL_ERROR);
+            return;
+        }
+        c->widest += (int32_t)(n - c->initial);
+        c->initial = (int32_t)n;
+    }
+}
+
+static void
+on_settings(struct h2_origin *c, const nghttp2_settings *settings)
+{
+    c->to_begin = !c->settled;
+    c->settled = true;
+    c->endpoint->h2_streams =
+        nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    check_windows(c, settings);
+}
+
 static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_origin *c = user;
     struct h2_exchange *s = find(session, frame->hd.stream_id);
 
-    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
-        c->to_begin = !c->settled;
-        c->settled = true;
-        c->endpoint->h2_streams =
-            nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    }
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        on_settings(c, &frame->settings);
     if (frame->hd.type == NGHTTP2_GOAWAY)
         on_goaway(c);
     if (s != NULL && frame->hd.type == NGHTTP2_HEADERS)
@@ -258,6 +307,7 @@ make_callbacks(void)
 
     if (nghttp2_session_callbacks_new(&cb) != 0)
         return NULL;
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
