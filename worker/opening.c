@@ -3,7 +3,7 @@
  * TLS handshake, the choice of the protocol. All of it, and the first request's head, has client_header.
  *
  * A handshake costs a signature, which is long for all others in this worker: they stand in line, and each turn of the
- * loop takes one step of one.
+ * loop takes one step that gets an answer. Those that get none cost little, and would hold up the line.
  */
 #include <sys/socket.h>
 
@@ -18,6 +18,8 @@
 #include "worker/state.h"
 #include "worker/tls/server.h"
 #include "worker/tls/session.h"
+
+#define STEPS_MOST 8            /* that get no answer, in a turn */
 
 enum stage { STAGE_PROXY, STAGE_HANDSHAKE, STAGE_PREFACE };
 
@@ -163,26 +165,37 @@ handshake_done(struct conn *c)
     conn_become(c, tls_is_h2(&c->ch) ? &h2_protocol : &h1_protocol);
 }
 
+/* True: more of the hello has to come, and nothing was said to it. */
+static bool
+take_one(struct opening *o)
+{
+    struct conn *c = &o->conn;
+    uint64_t before = c->ch.sent;
+
+    leave_line(o);
+    switch (tls_handshake(&c->ch)) {
+    case TLS_STEP_WAIT:
+        if (c->ch.io.readable)
+            stand_in_line(o);
+        return !c->ch.io.readable && c->ch.sent == before;
+    case TLS_STEP_FAILED:
+        handshake_failed(c);
+        break;
+    case TLS_STEP_DONE:
+        handshake_done(c);
+        break;
+    }
+    return false;
+}
+
 static void
 take_step(struct task *t)
 {
-    struct opening *o = line;
-
-    if (o == NULL)
-        return;
-    leave_line(o);
+    for (int i = 0; line != NULL && i < STEPS_MOST; i++)
+        if (!take_one(line))
+            break;
     if (line != NULL)
         loop_post(t);
-    switch (tls_handshake(&o->conn.ch)) {
-    case TLS_STEP_WAIT:
-        break;
-    case TLS_STEP_FAILED:
-        handshake_failed(&o->conn);
-        break;
-    case TLS_STEP_DONE:
-        handshake_done(&o->conn);
-        break;
-    }
 }
 
 /* --- the PROXY protocol --- */

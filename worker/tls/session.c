@@ -24,7 +24,8 @@
 #include "worker/channel.h"
 
 #define READ_MOST (64 * 1024)   /* of records that give nothing to read: then others have their turn */
-#define HANDSHAKE_MOST (256 * 1024)     /* more than OpenSSL takes of a peer's certificates */
+#define STEP_MOST (16 * 1024)   /* of a client's handshake, which may come in records of a byte; then likewise */
+#define HANDSHAKE_MOST (256 * 1024)     /* of a server's: more than OpenSSL takes of a peer's certificates */
 #define CIPHERTEXT_MOST (64 * 1024)
 #define CIPHERTEXT_SLOW (4 * 1024)      /* to a peer that reads slowly: what is not encrypted yet costs nothing twice */
 #define RECORD_SMALL 1300       /* with what TLS, TCP and IP add: a segment of Ethernet's */
@@ -72,6 +73,13 @@ take_early(struct tls *t, char *to, int n)
     return (int)most;
 }
 
+/* So much is taken off the socket in one call. */
+static size_t
+taken_most(const struct tls *t)
+{
+    return t->done ? READ_MOST : t->server ? STEP_MOST : HANDSHAKE_MOST;
+}
+
 static int
 transport_read(BIO *b, char *to, int n)
 {
@@ -84,7 +92,7 @@ transport_read(BIO *b, char *to, int n)
         return 0;
     if (t->early != NULL)
         return take_early(t, to, n);
-    if ((t->dry && !io->fresh) || t->taken > (t->done ? READ_MOST : HANDSHAKE_MOST)) {
+    if ((t->dry && !io->fresh) || t->taken > taken_most(t)) {
         BIO_set_retry_read(b);
         return -1;
     }
@@ -259,7 +267,7 @@ tls_handshake(struct channel *ch)
         t->reason = ERR_peek_last_error();
         return TLS_STEP_FAILED;
     }
-    ch->io.readable = false;
+    ch->io.readable = t->server && t->taken > STEP_MOST;
     return TLS_STEP_WAIT;
 }
 

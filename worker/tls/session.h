@@ -24,7 +24,10 @@ enum tls_step { TLS_STEP_DONE, TLS_STEP_WAIT, TLS_STEP_FAILED };
  */
 void tls_begin(struct channel *ch, struct ssl_st *ssl, bool server, struct str early);
 
-/* One step of the handshake: at most one signature. Call again when the channel is ready. */
+/*
+ * One step of the handshake: at most one signature. Call again when the channel is ready; of a server's, at once where
+ * it still is readable.
+ */
 enum tls_step tls_handshake(struct channel *ch);
 
 /* Of one that failed: why, in a few words, good until the next; NULL: the peer left. */
