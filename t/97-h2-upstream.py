@@ -754,6 +754,23 @@ def test_websocket():
     assert p.shut().rest() == b"bye"
 
 
+def test_what_is_no_websocket():
+    """RFC 6455 4.2.1: the server sees no key, so weir looks at it. Without one of 16 bytes no upgrade is asked for."""
+    seen = []
+
+    def answer(c, s):
+        seen.append(dict(s.heads[0])[":method"])
+        ok(c, s)
+    w, _ = front(answer, (h2.ENABLE_CONNECT_PROTOCOL, 1))
+    longer = base64.b64encode(bytes(18)).decode()
+    for key in (None, "", "x", KEY[:-1], KEY + "=", KEY[:-3] + "===", "-" + KEY[1:], longer):
+        line = f"Sec-WebSocket-Key: {KEY}\r\n"
+        more = UPGRADE.replace(line, "" if key is None else f"Sec-WebSocket-Key: {key}\r\n")
+        r = w.ask(get("/chat", more=more))
+        assert r.status == 200 and r.body == b"ok" and r.get("Upgrade") is None, (key, r)
+    assert set(seen) == {"GET"}, seen
+
+
 def test_websocket_that_is_declined():
     w, _ = front(lambda c, s: c.respond(s, 403, data=b"no"), (h2.ENABLE_CONNECT_PROTOCOL, 1))
     r = w.ask(get("/chat", more=UPGRADE))

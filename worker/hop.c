@@ -3,9 +3,12 @@
  */
 #include "worker/hop.h"
 
+#include <ctype.h>
+
 #include "worker/forwarded.h"
 
 #define BIT(name) ((uint64_t)1 << FIELD_##name)
+#define KEY_TEXT 24             /* of a WebSocket, in base64 */
 
 /* Content-Length is framing and written anew; Proxy-Auth* is between the client and its first proxy. */
 static const uint64_t hop_fields = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(HTTP2_SETTINGS) | BIT(KEEP_ALIVE) |
@@ -195,6 +198,21 @@ hop_trailer(const struct request *r, const struct message *m, const struct field
     return !forwarded_is_ours(r, f);
 }
 
+/* RFC 6455 4.2.1: 16 bytes in base64. */
+static bool
+has_key(const struct fields *f)
+{
+    const struct field *key = fields_find(f, STR("Sec-WebSocket-Key"));
+    size_t n = 0;
+
+    if (key == NULL || key->value.n != KEY_TEXT)
+        return false;
+    while (n < KEY_TEXT && (isalnum((unsigned char)key->value.p[n]) || strchr("+/", key->value.p[n]) != NULL))
+        n++;
+    return n == KEY_TEXT - 2 && memcmp(key->value.p + n, "==", 2) == 0;
+}
+
+/* A server that speaks HTTP/2 sees no key: what is no handshake goes to it as what it is without the Upgrade. */
 void
 hop_upgrade(struct request *r)
 {
@@ -202,5 +220,6 @@ hop_upgrade(struct request *r)
 
     r->wants_upgrade = (f->seen >> FIELD_UPGRADE & 1) && r->minor > 0 && r->method == METHOD_GET &&
                        r->request.length == 0 && fields_list_has(f, FIELD_CONNECTION, STR("upgrade")) &&
-                       fields_list_has(f, FIELD_UPGRADE, STR("websocket"));
+                       fields_list_has(f, FIELD_UPGRADE, STR("websocket")) &&
+                       (r->upstream->protocol == UPSTREAM_HTTP1 || has_key(f));
 }
