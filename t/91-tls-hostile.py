@@ -130,5 +130,48 @@ def test_stalled_handshakes():
     assert len(weir.origin.requests) == 1
 
 
+def in_records(flight, size):
+    """What a client's first flight says, in records of that many bytes."""
+    said = b""
+    while flight:
+        n = 5 + int.from_bytes(flight[3:5], "big")
+        said, flight = said + flight[5:n], flight[n:]
+    return b"".join(b"\x16\x03\x01" + len(p).to_bytes(2, "big") + p
+                    for p in (said[i:i + size] for i in range(0, len(said), size)))
+
+
+def test_a_hello_in_crumbs():
+    """It is read in turns, and to its end: more than is taken at once, in records of three bytes."""
+    weir = serve()
+    context = tls.context(alpn=[f"{i:0>250}" for i in range(200)] + ["http/1.1"])
+    came, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(came, out, server_hostname=NAME)
+    sock, first = plain.connect(weir.address).sock, True
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            flight = out.read()
+        if first:
+            assert len(flight) > 50000
+            flight = in_records(flight, 3)
+        first = False
+        sock.sendall(flight)
+        got = sock.recv(65536)
+        assert got, "the handshake was not answered"
+        came.write(got)
+    client.write(GET.encode())
+    sock.sendall(out.read())
+    said = b""
+    while b"ok" not in said:
+        came.write(sock.recv(65536))
+        try:
+            said += client.read(65536)
+        except ssl.SSLWantReadError:
+            pass
+    assert said.startswith(b"HTTP/1.1 200"), said
+
+
 if __name__ == "__main__":
     run()
