@@ -18,6 +18,7 @@
 
 #include "master/daemon.h"
 #include "master/generation.h"
+#include "master/load.h"
 #include "master/master.h"
 #include "master/signals.h"
 #include "master/title.h"
@@ -84,6 +85,15 @@ close_all_but(const struct worker_start *s)
     free(keep);
 }
 
+/* Other generations' keys are none of its business, and would outlive them here. */
+static void
+forget_others(const struct master *m, const struct generation *g)
+{
+    for (const struct generation *other = master_next(m, NULL); other != NULL; other = master_next(m, other))
+        if (other != g)
+            conf_free(other->conf);
+}
+
 static _Noreturn void
 become_worker(const struct master *m, const struct generation *g, unsigned number, int control)
 {
@@ -112,6 +122,7 @@ become_worker(const struct master *m, const struct generation *g, unsigned numbe
     title_set("weir-worker", "weir: worker %u, generation %u", number, g->number);
     log_as("worker %u/%u", number, g->number);
     close_all_but(&start);
+    forget_others(m, g);
     if (m->started >= 0)                /* who waits for the end of weir's output shall not wait for us */
         daemon_leave_terminal(master_logs_to_stderr(g->conf));
     if (!privilege_drop(&g->privilege)) {

@@ -9,6 +9,7 @@
 #include "master/options.h"
 #include "master/privilege.h"
 #include "master/title.h"
+#include "worker/tls/wiping.h"
 
 /* What a start would find wrong beyond the file: a user that is not there. */
 static bool
@@ -65,6 +66,7 @@ main(int argc, char **argv)
 {
     struct options o;
 
+    wiping_begin();
     argv = title_init(argc, argv);
     options_parse(&o, argc, argv);
     switch (o.action) {

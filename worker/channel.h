@@ -20,7 +20,7 @@ struct tls;
 struct channel {
     struct io io;
     struct tls *tls;            /* NULL: in the clear */
-    uint64_t sent;              /* bytes that went to the socket, TLS's own among them: by them a slow peer is measured */
+    uint64_t sent;              /* bytes that went to the socket, TLS's own among them: a slow peer is measured by it */
     bool ending;                /* a FIN follows what stands here */
 };
 

@@ -23,6 +23,7 @@
 #include "worker/pipeline.h"
 #include "worker/state.h"
 #include "worker/tls/server.h"
+#include "worker/tls/wiping.h"
 #include "worker/upstream/exchange.h"
 #include "worker/upstream/lease.h"
 #include "worker/upstream/queue.h"
@@ -228,6 +229,7 @@ take_testament(const struct worker_start *s)
     logs_init(s->conf, s->log_fds, &worker.row->log_lines_dropped);
     upstreams_init(s->conf);
     tls_server_share(s->tickets, s->staples);
+    wiping_end();
     lease_init();
     control.fd = s->control;
     control.ready = listen_to_master;

@@ -159,7 +159,7 @@ exchange_sends(struct exchange *x, size_t n)
 
 /* --- again, at the same server --- */
 
-/* Over HTTP/2 content stands here already when the head says that another server is asked: it is not of the response. */
+/* Over HTTP/2 content stands here already when the head says that another server is asked: it is of no response. */
 static void
 forget_content(struct flow *body)
 {
