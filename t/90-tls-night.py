@@ -9,7 +9,7 @@ import subprocess
 
 from lib import h2, tls
 from lib.tls import NAME, connect, make, openssl, serve
-from lib.weir import BIN, DEADLINE, run, start, temp_dir
+from lib.weir import BIN, DEADLINE, Origin, run, start, temp_dir
 from lib.weir import connect as plain
 
 SITE = "sites: [{hosts: ['*'], routes: [{respond: {status: 200}}]}]\n"
@@ -170,6 +170,25 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
 """.replace(", }", "}"))
         assert w.get().status == 502
         w.wait_log(f"mismatch: it is not for {re.escape(name)}: GET /\n")
+
+
+def test_a_server_without_http2():
+    """As nginx, which answers and closes."""
+    def answer(peer):
+        peer.read(24)
+        peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        peer.sock.shutdown(socket.SHUT_WR)
+        peer.rest()
+    for health, said in (("", "its response is no HTTP/2: GET /"),
+                         (", health: {http: /}", "down after 1 check: .*no HTTP/2")):
+        w = start(f"""
+upstreams: {{app: {{servers: ["{Origin(raw=answer).address}"], protocol: h2c{health}}}}}
+sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+""")
+        if health:
+            w.wait_log(said)
+        assert w.get().status == (503 if health else 502)
+        w.wait_log(said)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ struct h2_origin {
     bool to_begin;              /* and those that waited for them may begin */
     bool write_dead;            /* the server takes no more; what it has sent may still come */
     bool abused;                /* it is ended for what the server did */
+    bool greeted;               /* its first frame has begun, and is SETTINGS */
     bool working;               /* bytes of it are being used up, or made */
 };
 
@@ -133,7 +134,7 @@ void h2_origin_set_timer(struct h2_exchange *s);
 /* NULL: out of memory. */
 nghttp2_session *h2_origin_session(struct h2_origin *c);
 
-/* Bytes that are about to be given to it. False: that was too much, c->abused is set. */
+/* Bytes that are about to be given to it. False: that was too much, c->abused is set, or it is no HTTP/2 at all. */
 bool h2_origin_count(struct h2_origin *c, struct str bytes);
 
 /* --- h2/origin_request.c --- */

@@ -155,8 +155,12 @@ h2_origin_count(struct h2_origin *c, struct str bytes)
     struct h2_frame_head f;
 
     while (!c->abused && h2_frames_next(&c->frames, &bytes, &f)) {
-        enum h2_offence what = judge(c, &f);
+        enum h2_offence what;
 
+        if (!c->greeted && f.type != NGHTTP2_SETTINGS)
+            return false;       /* RFC 9113 3.4; the usual slip is a server that speaks HTTP/1 */
+        c->greeted = true;
+        what = judge(c, &f);
         c->abused = what != H2_OFFENCES && h2_score_add(&c->score, what, clock_ms());
     }
     return !c->abused;

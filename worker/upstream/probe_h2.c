@@ -173,16 +173,24 @@ judge(struct probe *p)
     return true;
 }
 
+/* RFC 9113 3.4: a server begins with SETTINGS. One that speaks HTTP/1 may be gone before libnghttp2 makes up its mind. */
+static bool
+begins_well(const char *bytes, size_t n)
+{
+    return n < 4 || bytes[3] == NGHTTP2_SETTINGS;
+}
+
 /* False: the check has ended. */
 static bool
 take(struct probe *p, const char *bytes, size_t n)
 {
     struct talk *x = p->talk;
+    bool well = x->received > 0 || begins_well(bytes, n);
     ssize_t result = nghttp2_session_mem_recv(x->session, (const uint8_t *)bytes, n);
 
-    if (!judge(p))
+    if (well && !judge(p))
         return false;
-    if (result < 0) {
+    if (!well || result < 0) {
         probe_bad(p, "malformed response: it is no HTTP/2");
         return false;
     }
