@@ -86,9 +86,9 @@ end_session(struct h2_client *c)
 static void
 notice(struct h2_client *c)
 {
-    if (c->noticed || c->leaving)
+    if (c->noticed_ms != 0 || c->leaving)
         return;
-    c->noticed = true;
+    c->noticed_ms = clock_ms();
     nghttp2_submit_shutdown_notice(c->session);
     if (!timer_is_set(&last_goaway))
         timer_set(&last_goaway, LAST_GOAWAY_MS);
@@ -99,8 +99,13 @@ notice(struct h2_client *c)
 static void
 last_word(struct h2_client *c)
 {
-    if (!c->noticed || c->last_said || c->leaving)
+    if (c->noticed_ms == 0 || c->last_said || c->leaving)
         return;
+    if (clock_ms() - c->noticed_ms < LAST_GOAWAY_MS) {
+        if (!timer_is_set(&last_goaway))
+            timer_set(&last_goaway, LAST_GOAWAY_MS);
+        return;
+    }
     c->last_said = true;
     nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),
                           NGHTTP2_NO_ERROR, NULL, 0);

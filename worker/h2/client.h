@@ -60,6 +60,7 @@ struct h2_client {
     unsigned open;              /* streams that have a request */
     unsigned tunnels;           /* of these */
     unsigned requests;
+    int64_t noticed_ms;         /* when the first GOAWAY of a drain was said; 0: it was not */
     int error;                  /* of nghttp2, or 0: this session is over */
     uint32_t violation;         /* of the protocol, by its error code; 0: none */
     int32_t last_id;            /* of the youngest stream that was begun */
@@ -72,7 +73,7 @@ struct h2_client {
     bool pending;               /* and has to look again */
     bool blocked;               /* the socket takes no more of the wire */
     bool half_closed;           /* the client has sent its FIN */
-    bool noticed, last_said;    /* the two GOAWAYs of a drain */
+    bool last_said;             /* the second GOAWAY of a drain */
     bool leaving;               /* GOAWAY was said for good: closed when all is written */
 };
 
@@ -163,7 +164,7 @@ void h2_stream_timer(struct h2_stream *s);
 /* --- h2/front.c: requests come in --- */
 
 /* A field of a request's head, or of its trailers. False: there is so much of it that nobody can mean it. */
-bool h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value);
+bool h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value, bool secret);
 /* A Priority field's value, laid over what was there (RFC 9218 4). */
 void h2_front_priority(nghttp2_extpri *p, struct str value);
 /* The head is whole; end: with END_STREAM. */
