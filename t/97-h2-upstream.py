@@ -802,6 +802,28 @@ def test_http2_on_both_sides():
     assert w
 
 
+def test_what_is_never_to_be_indexed():
+    """RFC 7541 6.2.3: on the next connection neither, both ways, in interim heads and trailers too."""
+    def block(*fields, but=()):
+        return h2.encode(fields) + b"".join(h2.literal(n, "x", "never") for n in but)
+
+    def answer(c, s):
+        c.whole(s)
+        seen.append(s.secrets)
+        c.send(h2.headers(s.id, block((":status", "103"), "x-open: 1", but=["x-early"]), end=False),
+               h2.headers(s.id, block((":status", "200"), "x-open: 1", but=["x-secret"]), end=False),
+               h2.data(s.id, b"ok"), h2.headers(s.id, block("x-last: 1", but=["x-sum"])))
+    seen, port = [], lib.free_port()
+    origin = Origin(raw=h2.server(answer))
+    w = lib.start(yaml(origin.address, more=f'listen: [{{address: "127.0.0.1:{port}", h2c: true}}]'))
+    c = h2.connect(("127.0.0.1", port))
+    for _ in range(2):
+        s = c.block(block(*h2.pseudo("POST"), "x-open: 1", "cookie: a=b", but=["x-token", "x-other"]), end=False)
+        c.send(h2.headers(s.id, block("x-last: 1", but=["x-proof"])))
+        assert c.whole(s).secrets == {"x-early", "x-secret", "x-sum"}, (s, s.secrets)
+    assert seen == [{"x-token", "x-other", "x-proof", "cookie"}] * 2 and w, seen
+
+
 def test_websocket_over_http2_on_both_sides():
     def answer(c, s):
         c.respond(s, 200, "sec-websocket-protocol: chat", end=False)

@@ -165,7 +165,10 @@ fields_add_id(struct fields *f, enum field_id id, struct str value)
 struct field *
 fields_add_known(struct fields *f, const struct field *known)
 {
-    return append(f, known->id, known->name, known->value);
+    struct field *field = append(f, known->id, known->name, known->value);
+
+    field->secret = known->secret;
+    return field;
 }
 
 void
@@ -173,7 +176,8 @@ fields_copy(struct fields *to, const struct fields *from)
 {
     for (size_t i = 0; i < from->n; i++)
         if (!from->v[i].gone)
-            append(to, from->v[i].id, arena_copy(to->arena, from->v[i].name), arena_copy(to->arena, from->v[i].value));
+            append(to, from->v[i].id, arena_copy(to->arena, from->v[i].name), arena_copy(to->arena, from->v[i].value))
+                ->secret = from->v[i].secret;
 }
 
 static bool

@@ -68,6 +68,7 @@ struct field {
     enum field_id id;
     bool gone;                  /* removed: skip it */
     bool fixed;                 /* gone or not, a policy has said so: no trailer that reads as it passes (hop.h) */
+    bool secret;                /* in no table of HPACK's, on any hop: who sent it has said so (RFC 7541 6.2.3) */
 };
 
 struct fields {
@@ -85,7 +86,7 @@ void fields_init(struct fields *f, struct arena *a);
 /* Appends; the slices are kept, not copied. The pointer is good until the next append. */
 struct field *fields_add(struct fields *f, struct str name, struct str value);
 struct field *fields_add_id(struct fields *f, enum field_id id, struct str value);
-/* A copy of another list's, whose id is known. */
+/* A copy of another list's, whose id is known; it stays secret. */
 struct field *fields_add_known(struct fields *f, const struct field *known);
 /* All that aren't gone in another list, with their bytes: these live in to's arena then. */
 void fields_copy(struct fields *to, const struct fields *from);

@@ -240,6 +240,7 @@ class Stream:
     def __init__(self, number, window):
         self.id = number
         self.heads = []         # field blocks: 1xx, the head, trailers
+        self.secrets = set()    # names in them that came as literals never to be indexed (RFC 7541 6.2.3)
         self.data = bytearray()
         self.sizes = []         # of DATA, as it came
         self.ended = False      # END_STREAM
@@ -515,8 +516,9 @@ class Connection:
         first, block = self.pending
         self.pending = None
         s = self.streams[first.stream]
-        fields = [(bytes(n).decode("latin-1"), bytes(v).decode("latin-1"))
-                  for n, v in self.decoder.decode(block, raw=True)]
+        decoded = self.decoder.decode(block, raw=True)
+        fields = [(bytes(n).decode("latin-1"), bytes(v).decode("latin-1")) for n, v in decoded]
+        s.secrets |= {bytes(f[0]).decode("latin-1") for f in decoded if not f.indexable}
         self.conforms(fields, s, first)
         s.heads.append(fields)
         s.ended = bool(first.flags & END_STREAM)

@@ -100,7 +100,7 @@ is_well_formed(struct str name, struct str value)
 }
 
 static void
-take_field(struct h2_stream *s, struct str name, struct str value)
+take_field(struct h2_stream *s, struct str name, struct str value, bool secret)
 {
     struct fields *f = &s->r->request.fields;
     enum field_id id = field_id(name);
@@ -128,13 +128,13 @@ take_field(struct h2_stream *s, struct str name, struct str value)
     default:
         break;
     }
-    fields_add(f, name, value);
+    fields_add(f, name, value)->secret = secret;
     if (str_eq(name, STR("priority")))
         h2_front_priority(&s->priority, value);
 }
 
 bool
-h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value)
+h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str value, bool secret)
 {
     struct request *r = s->r;
 
@@ -146,11 +146,11 @@ h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str va
     value = arena_copy(r->arena, value);
     if (trailer) {
         s->malformed |= !is_well_formed(name, value);
-        fields_add(&r->request.trailers, name, value);
+        fields_add(&r->request.trailers, name, value)->secret = secret;
     } else if (name.n > 0 && name.p[0] == ':') {
         take_pseudo(s, name, value);
     } else {
-        take_field(s, name, value);
+        take_field(s, name, value, secret);
     }
     return true;
 }

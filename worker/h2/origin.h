@@ -150,7 +150,7 @@ int h2_request_data(struct h2_exchange *s, const uint8_t *head, size_t n);
 
 /* Fields of a head that is coming in. 0, or what the callback has to return. */
 void h2_response_begin(struct h2_exchange *s);
-int h2_response_field(struct h2_exchange *s, struct str name, struct str value);
+int h2_response_field(struct h2_exchange *s, struct str name, struct str value, bool secret);
 void h2_response_head(struct h2_exchange *s);
 void h2_response_data(struct h2_exchange *s, struct str bytes);
 /* The first trouble is the one that counts. */

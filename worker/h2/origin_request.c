@@ -73,11 +73,13 @@ is_left_out(const struct request *r, const struct field *f)
     }
 }
 
-/* A secret is kept out of the table that all requests of the connection share (RFC 7541 7.1.3). */
+/* A secret, or what is said to be one, is kept out of the table that all requests share (RFC 7541 6.2.3, 7.1.3). */
 static uint8_t
 flags_of(const struct field *f)
 {
-    return f->id == FIELD_COOKIE || f->id == FIELD_AUTHORIZATION ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+    bool secret = f->secret || f->id == FIELD_COOKIE || f->id == FIELD_AUTHORIZATION;
+
+    return secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
 }
 
 static struct block
@@ -108,7 +110,7 @@ submit_trailers(nghttp2_session *session, struct h2_exchange *s)
 
     for (size_t i = 0; i < f->n; i++)
         if (!f->v[i].gone && hop_trailer(r, &r->request, &f->v[i]))
-            put(&b, f->v[i].name, f->v[i].value, NGHTTP2_NV_FLAG_NONE);
+            put(&b, f->v[i].name, f->v[i].value, flags_of(&f->v[i]));
     return b.n > 0 && nghttp2_submit_trailer(session, s->id, b.v, b.n) == 0;
 }
 

@@ -43,7 +43,7 @@ is_over_limits(const struct h2_exchange *s)
 }
 
 int
-h2_response_field(struct h2_exchange *s, struct str name, struct str value)
+h2_response_field(struct h2_exchange *s, struct str name, struct str value, bool secret)
 {
     struct arena *a = s->x.r->arena;
 
@@ -57,7 +57,7 @@ h2_response_field(struct h2_exchange *s, struct str name, struct str value)
     if (str_eq(name, STR(":status")))
         s->block->status = (int)str_decimal(value);
     else
-        fields_add(&s->block->fields, arena_copy(a, name), arena_copy(a, value));
+        fields_add(&s->block->fields, arena_copy(a, name), arena_copy(a, value))->secret = secret;
     return 0;
 }
 

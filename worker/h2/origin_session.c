@@ -47,11 +47,11 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
 {
     struct h2_exchange *s = find(session, frame->hd.stream_id);
 
-    (void)flags;
     (void)user;
     if (s == NULL)
         return 0;
-    return h2_response_field(s, (struct str){(const char *)name, name_n}, (struct str){(const char *)value, value_n});
+    return h2_response_field(s, (struct str){(const char *)name, name_n}, (struct str){(const char *)value, value_n},
+                             flags & NGHTTP2_NV_FLAG_NO_INDEX);
 }
 
 /* libnghttp2 would leave such a field out. */

@@ -33,10 +33,11 @@ lower(struct arena *a, struct str name)
 }
 
 static void
-add(nghttp2_nv *nv, size_t *n, struct str name, struct str value)
+add(nghttp2_nv *nv, size_t *n, struct str name, struct str value, uint8_t flags)
 {
     nv[(*n)++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.p, .namelen = name.n,
-                              .value = (uint8_t *)(uintptr_t)(value.n > 0 ? value.p : ""), .valuelen = value.n};
+                              .value = (uint8_t *)(uintptr_t)(value.n > 0 ? value.p : ""), .valuelen = value.n,
+                              .flags = flags};
 }
 
 /* RFC 9113 8.2.2: what HTTP/2 does not know; and what is said anew. */
@@ -63,7 +64,8 @@ add_fields(const struct h2_stream *s, nghttp2_nv *nv, size_t n, const struct fie
 {
     for (size_t i = 0; i < f->n; i++)
         if (!is_left_out(s, &f->v[i]))
-            add(nv, &n, lower(s->r->arena, f->v[i].name), f->v[i].value);
+            add(nv, &n, lower(s->r->arena, f->v[i].name), f->v[i].value,
+                f->v[i].secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
     return n;
 }
 
@@ -74,7 +76,7 @@ begin_fields(const struct h2_stream *s, size_t *n, int status)
     nghttp2_nv *nv = arena_alloc(a, (s->r->response.fields.n + EXTRA_FIELDS) * sizeof(*nv));
 
     *n = 0;
-    add(nv, n, STR(":status"), arena_printf(a, "%03d", status));
+    add(nv, n, STR(":status"), arena_printf(a, "%03d", status), NGHTTP2_NV_FLAG_NONE);
     return nv;
 }
 
@@ -207,9 +209,10 @@ submit_head(struct h2_stream *s)
     dated = fields_find_id(&r->response.fields, FIELD_DATE) != NULL;
     nv = begin_fields(s, &n, status);
     if (!dated)                 /* RFC 9110 6.6.1 */
-        add(nv, &n, STR("date"), clock_http_date());
+        add(nv, &n, STR("date"), clock_http_date(), NGHTTP2_NV_FLAG_NONE);
     if (is_announced(r) && !s->refused && r->status != 204)
-        add(nv, &n, STR("content-length"), arena_printf(r->arena, "%lld", (long long)r->response.length));
+        add(nv, &n, STR("content-length"), arena_printf(r->arena, "%lld", (long long)r->response.length),
+            NGHTTP2_NV_FLAG_NONE);
     n = add_fields(s, nv, n, &r->response.fields);
     s->head = true;
     s->left = is_announced(r) ? (uint64_t)r->response.length : 0;

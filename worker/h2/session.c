@@ -206,10 +206,10 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *n
     struct h2_client *c = data;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 
-    (void)flags;
     if (s == NULL)
         return 0;
-    if (!h2_front_field(s, frame->headers.cat != NGHTTP2_HCAT_REQUEST, str_of_rcbuf(name), str_of_rcbuf(value)))
+    if (!h2_front_field(s, frame->headers.cat != NGHTTP2_HCAT_REQUEST, str_of_rcbuf(name), str_of_rcbuf(value),
+                        flags & NGHTTP2_NV_FLAG_NO_INDEX))
         return offend(c, H2_OFFENCE_BOMB);
     return 0;
 }
