@@ -2,6 +2,7 @@
 """limits.connections: who waits, who is sent away, and that nobody is who has asked already."""
 
 import threading
+import time
 
 from lib.weir import OK, Origin, proxy, run, start, wait
 
@@ -32,6 +33,29 @@ def test_idle_ones_make_room():
     assert weir.connect().ask(GET).status == 200
     assert idle[0].rest() == b""
     assert idle[2].ask(GET).status == 200
+
+
+def test_those_that_were_answered_for_good_make_room():
+    """They are told that all is said, and send on what nobody reads: up to half a minute, if there is room."""
+    weir = start(ANSWER + "limits: {connections: 3}")
+    refused = [weir.connect().send("POST / HTTP/1.1\r\nContent-Length: 99999\r\n\r\n") for _ in range(3)]
+    for c in refused:
+        assert c.response().status == 400
+    weir.wait_stats(lambda s: s.get('weir_connections{state="closing"}') == 3)
+    done = threading.Event()
+
+    def drip():
+        while not done.wait(0.2):
+            for c in refused:
+                try:
+                    c.sock.send(b"x")
+                except OSError:
+                    pass
+    threading.Thread(target=drip, daemon=True).start()
+    began = time.monotonic()
+    assert weir.connect().ask(GET).status == 200
+    done.set()
+    assert time.monotonic() - began < 15
 
 
 def test_a_request_in_flight_meets_no_close():

@@ -4,6 +4,7 @@
  */
 #include "worker/conn.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,13 +161,13 @@ throw_away(struct conn *c)
     for (int i = 0; i < LINGER_TURN; i++) {
         ssize_t n = recv(c->ch.io.fd, bytes, sizeof bytes, MSG_DONTWAIT);
 
-        if (n < 0) {
+        if (n < 0 && errno == EAGAIN) {
             c->ch.io.readable = false;
             if (some)
                 wait_on(c);
             return;
         }
-        if (n == 0) {
+        if (n <= 0) {
             conn_close(c);
             return;
         }
@@ -204,7 +205,7 @@ conn_linger(struct conn *c)
     channel_shutdown(&c->ch);
     c->protocol->end(c);
     c->protocol = &lingering;
-    conn_count(c, SLOTS_CONN_CLOSING, false);
+    conn_count(c, SLOTS_CONN_CLOSING, true);
     drop_first(c);
     wait_on(c);
     loop_post(&c->task);

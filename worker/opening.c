@@ -134,6 +134,7 @@ begin_handshake(struct opening *o)
     if (c->first != NULL)
         buffer_drop(c->first);
     c->first = NULL;
+    c->first_at = 0;
     if (c->ch.io.readable)
         stand_in_line(o);
 }
