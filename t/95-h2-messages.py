@@ -72,6 +72,19 @@ def test_a_route_reads_cookies():
     assert c.ask("GET", "/", "x-a: b", "cookie: a=b", "cookie: c=d", authority="T:1").text == "b d HTTP/2.0 t GET"
 
 
+def test_the_scheme_that_a_trusted_proxy_says():
+    """RFC 9113 8.3.1: where no X-Forwarded-Proto says otherwise."""
+    both = """
+      - {match: {scheme: https}, respond: {status: 200, body: https}}
+      - {match: {scheme: http}, respond: {status: 200, body: http}}"""
+    c = h2.connect(routes(both, "trusted_proxies: [127.0.0.0/8]").address)
+    for scheme in "https", "http":
+        assert c.ask("GET", "/", scheme=scheme).text == scheme
+        for said in "https", "http":
+            assert c.ask("GET", "/", f"x-forwarded-proto: {said}", scheme=scheme).text == said, scheme
+    assert h2.connect(routes(both).address).ask("GET", "/", scheme="https").status == 421
+
+
 def routes(text, more=""):
     port = free_port()
     weir = start(f"""

@@ -221,6 +221,8 @@ check_scheme(struct h2_stream *s)
     if (str_ieq(s->scheme, STR("https"))) {
         if (r->tls == NULL && !is_trusted(r))
             refuse(s, 421);
+        else if (r->tls == NULL && fields_find_id(&r->request.fields, FIELD_X_FORWARDED_PROTO) == NULL)
+            fields_add_id(&r->request.fields, FIELD_X_FORWARDED_PROTO, STR("https"));
     } else if (str_ieq(s->scheme, STR("http"))) {
         if (r->tls != NULL)
             refuse(s, 421);
