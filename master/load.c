@@ -282,7 +282,7 @@ load_top(struct loader *l, const struct node *root)
     load_check_listeners(l, yaml_get(root, "listen"));
     load_check_listeners_tls(l, yaml_get(root, "listen"));
     load_check_upstreams(l, yaml_get(root, "upstreams"));
-    load_check_sites(l, yaml_get(root, "sites"));
+    load_check_sites(l, yaml_get(root, "sites"), yaml_get(root, "listen"));
     load_check_cache(l, root);
     if (l->errors == 0)
         make_site_tables(l);

@@ -316,25 +316,30 @@ is_on(const struct site *s, const struct listener *at)
     return false;
 }
 
-/* A host is of one site, on each listener. */
+/* A host is of one site, on each listener, and each listener has a site. */
 static void
-check_listener(struct loader *l, const struct node *sites, const struct listener *at, struct named *v)
+check_listener(struct loader *l, const struct node *sites, const struct listener *at, const struct node *place,
+               struct named *v)
 {
     size_t n = 0;
+    bool any = false;
 
     for (size_t i = 0; i < l->conf->site_count; i++) {
         const struct site *s = &l->conf->sites[i];
         const struct node *hosts = yaml_get(yaml_item(sites, i), "hosts");
 
+        any |= is_on(s, at);
         for (size_t j = 0; is_on(s, at) && j < s->hosts.n; j++)
             if (s->hosts.v[j].n > 0)
                 v[n++] = (struct named){s->hosts.v[j], yaml_item(hosts, j)};
     }
     load_twins(l, v, n, "host", " on a listener");
+    if (!any && l->errors == 0)
+        load_warning(l, place, "no site is on this listener: all that it can answer is 421");
 }
 
 void
-load_check_sites(struct loader *l, const struct node *sites)
+load_check_sites(struct loader *l, const struct node *sites, const struct node *listen)
 {
     struct named *v;
     size_t n = 0;
@@ -343,6 +348,6 @@ load_check_sites(struct loader *l, const struct node *sites)
         n += l->conf->sites[i].hosts.n;
     v = xmalloc(n * sizeof(*v));
     for (size_t i = 0; i < l->conf->listener_count && sites != NULL; i++)
-        check_listener(l, sites, &l->conf->listeners[i], v);
+        check_listener(l, sites, &l->conf->listeners[i], yaml_item(listen, i), v);
     free(v);
 }

@@ -95,7 +95,7 @@ int load_sites(struct loader *l, const struct key *k, const struct node *n, void
 int load_hosts(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_site_listen(struct loader *l, const struct key *k, const struct node *n, void *at);
 int load_routes(struct loader *l, const struct key *k, const struct node *n, void *at);
-void load_check_sites(struct loader *l, const struct node *sites);
+void load_check_sites(struct loader *l, const struct node *sites, const struct node *listen);
 
 /* load_match.c */
 int load_path(struct loader *l, const struct key *k, const struct node *n, void *at);

@@ -13,6 +13,7 @@ from lib.weir import BIN, DEADLINE, Origin, run, start, temp_dir
 from lib.weir import connect as plain
 
 SITE = "sites: [{hosts: ['*'], routes: [{respond: {status: 200}}]}]\n"
+USER = "user: root\n" if os.getuid() == 0 else ""
 
 
 def weir(text, *args):
@@ -25,9 +26,8 @@ def weir(text, *args):
 
 
 def tested(cert, key):
-    user = "user: root\n" if os.getuid() == 0 else ""
     status, lines = weir(f"listen:\n- address: 127.0.0.1:18443\n  tls:\n    certificates:\n    - cert: {cert}\n"
-                         f"      key: {key}\n{SITE}{user}", "-t")
+                         f"      key: {key}\n{SITE}{USER}", "-t")
     return status, [l for l in lines if l != " ok" and "everybody" not in l]
 
 
@@ -67,6 +67,35 @@ def test_the_issuer_is_missing():
     assert status == 0 and len(lines) == 1, lines
     assert lines[0].startswith("5:13: warning: `cert`: the certificate that issued it is missing behind it"), lines
     assert tested(make(NAME).leaf, make(NAME).key) == (0, []), "a CA of one's own, that signs by itself"
+
+
+def test_ciphers_of_another_kind():
+    """With TLS 1.2 nobody could connect, though all is well with 1.3."""
+    def said(key, ciphers, more=""):
+        c = make(NAME, key=key)
+        status, lines = weir(f"""listen:
+- address: 127.0.0.1:18443
+  tls: {{certificates: [{{cert: {c.cert}, key: {c.key}}}], ciphers: "{ciphers}"{more}}}
+{SITE}{USER}""", "-t")
+        assert status == 0, lines
+        return [l for l in lines if "warning" in l]
+    for key, right, wrong in ("ecdsa", "ECDSA", "RSA"), ("rsa", "RSA", "ECDSA"):
+        right, wrong = (f"ECDHE-{kind}-AES128-GCM-SHA256" for kind in (right, wrong))
+        assert said(key, right) == [] and said(key, f"{wrong}:{right}") == []
+        assert [l[l.index(" "):] for l in said(key, wrong)] == [
+            " warning: `cert`: with TLS 1.2 no client gets it: `ciphers` has none for its kind of key"]
+        assert said(key, wrong, ", min_version: 1.3") == []
+    assert said("ed25519", "ECDHE-ECDSA-AES128-GCM-SHA256") == []
+
+
+def test_a_listener_without_a_site():
+    text = """listen:
+- {address: 127.0.0.1:18080, name: clear}
+- address: 127.0.0.1:18081
+sites: [{hosts: ['*'], listen: clear, routes: [{respond: {status: 200}}]}]
+"""
+    status, lines = weir(text + USER, "-t")
+    assert status == 0 and lines[0] == "3:3: warning: no site is on this listener: all that it can answer is 421", lines
 
 
 # --- weir -T ---

@@ -579,10 +579,10 @@ START_TEST(what_is_written_is_what_is_loaded)
     load("user: web:www\nworkers: 3\npid_file: off\nstats_file: /tmp/x\nstats_interval: 250ms\n"
          "error_log: syslog\nlog_level: debug\ndrain_timeout: 0\ndrain_tunnels: 1d\n"
          "trusted_proxies: [10.0.0.0/8, '::1', 'unix:']\ndiary: {path: syslog}\n"
-         "listen: [{address: '[::1]:80', name: six, proxy_protocol: true}, 'unix:/run/w']\n"
+         "listen: [{address: '[::1]:80', name: six, proxy_protocol: true}, {address: 'unix:/run/w', name: w}]\n"
          "upstreams:\n  one: {servers: ['unix:/a', {address: 10.0.0.1:81, weight: 3}], keepalive: 0}\n"
          "  two: {servers: '[::2]:82', keepalive_timeout: 90s}\n"
-         "sites: {hosts: [WWW.Example.com, '*.Example.com'], listen: six, routes: {proxy: two}}\n");
+         "sites: {hosts: [WWW.Example.com, '*.Example.com'], listen: [six, w], routes: {proxy: two}}\n");
     same(conf->user, "web");
     same(conf->group, "www");
     ck_assert_int_eq(conf->workers, 3);

@@ -104,6 +104,23 @@ check_list(struct tls_server *s, SSL_CTX *ctx)
         tls_server_fail(s, -1, "ciphers", "nothing is left of it");
 }
 
+/* With TLS 1.2 the cipher has to be one for the kind of key; with 1.3 any will do. */
+static void
+check_kinds(struct tls_server *s, SSL_CTX *ctx)
+{
+    const STACK_OF(SSL_CIPHER) *list = SSL_CTX_get_ciphers(ctx);
+    bool rsa = false, other = false;
+
+    for (int i = 0; i < sk_SSL_CIPHER_num(list); i++) {
+        rsa |= SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(list, i)) == NID_auth_rsa;
+        other |= SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(list, i)) == NID_auth_ecdsa;
+    }
+    for (size_t i = 0; s->conf->min_version != TLS_1_3 && i < s->held_count; i++)
+        if (!(s->held[i].kind <= KIND_RSA_PSS ? rsa : other))
+            tls_server_warn(s, (int)i, "cert", "with TLS 1.2 no client gets it: `ciphers` has none for its kind "
+                            "of key");
+}
+
 void
 tls_server_ciphers_read(struct tls_server *s)
 {
@@ -120,6 +137,8 @@ tls_server_ciphers_read(struct tls_server *s)
             tls_server_fail(s, -1, "ciphers", "nothing is left of it");
         else
             check_list(s, ctx);
+        if (!s->failed && !failed)
+            check_kinds(s, ctx);
     }
     ERR_clear_error();
     SSL_CTX_free(ctx);

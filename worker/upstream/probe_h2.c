@@ -173,7 +173,7 @@ judge(struct probe *p)
     return true;
 }
 
-/* RFC 9113 3.4: a server begins with SETTINGS. One that speaks HTTP/1 may be gone before libnghttp2 makes up its mind. */
+/* RFC 9113 3.4: a server begins with SETTINGS. One that speaks HTTP/1 may be gone before libnghttp2 says so. */
 static bool
 begins_well(const char *bytes, size_t n)
 {
