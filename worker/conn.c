@@ -218,9 +218,6 @@ ready(struct io *io)
 {
     struct conn *c = (struct conn *)((char *)io - offsetof(struct conn, ch.io));
 
-    /* TLS's own words, which the protocol does not know of: the end of a handshake, the answer to a key update */
-    if (io->writable)
-        channel_flush(&c->ch);
     c->protocol->ready(c);
 }
 

@@ -281,6 +281,9 @@ ready(struct conn *conn)
 {
     struct client *c = (struct client *)conn;
 
+    /* TLS's own words, of which no response knows: the end of a handshake, the answer to a key update */
+    if (conn->ch.io.writable && !c->blocked)
+        channel_flush(&conn->ch);
     switch ((enum client_state)c->state) {
     case CLIENT_IDLE:
     case CLIENT_HEAD:
