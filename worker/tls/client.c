@@ -12,6 +12,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 
+#include "worker/tls/pem.h"
 #include "worker/tls/system_store.h"
 
 /* Forward-secret AEAD ciphers. Finite fields are left out: the server chooses how large they are, and we'd compute. */
@@ -65,37 +66,22 @@ fail_why(const struct making *m, const char *what, const char *text)
     return fail(m, what, whole);
 }
 
-static BIO *
-open_pem(const struct tls_pem *pem)
-{
-    return BIO_new_mem_buf(pem->p, (int)pem->n);
-}
-
-/* What reads PEM ends where there is no more: whether that was so, and not something that cannot be read. */
-static bool
-is_end_of_pem(void)
-{
-    unsigned long error = ERR_peek_last_error();
-
-    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
-}
-
 static bool
 trust_file(const struct making *m)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(m->ctx);
-    BIO *bio = open_pem(&m->files->ca);
+    BIO *bio = pem_open(&m->files->ca);
     X509 *x;
     size_t n = 0;
 
-    while (bio != NULL && (x = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)) != NULL) {
+    while ((x = PEM_read_bio_X509_AUX(bio, NULL, pem_no_passphrase, NULL)) != NULL) {
         n += X509_STORE_add_cert(store, x) == 1;
         X509_free(x);
     }
     BIO_free(bio);
     if (n == 0)
         return fail(m, "ca", "there is no certificate in it, as PEM");
-    if (!is_end_of_pem())
+    if (!pem_is_end())
         return fail_why(m, "ca", "a certificate in it cannot be read");
     ERR_clear_error();
     /* who is named here is trusted, whether he signed himself or not */
@@ -121,33 +107,23 @@ trust(const struct making *m, struct arena *a)
     return true;
 }
 
-static int
-refuse_passphrase(char *to, int n, int writing, void *with)
-{
-    (void)to;
-    (void)n;
-    (void)writing;
-    (void)with;
-    return -1;
-}
-
 /* The certificate, then those that issued it. */
 static bool
 take_certificate(const struct making *m)
 {
-    BIO *bio = open_pem(&m->files->cert);
-    X509 *x = bio != NULL ? PEM_read_bio_X509_AUX(bio, NULL, refuse_passphrase, NULL) : NULL;
+    BIO *bio = pem_open(&m->files->cert);
+    X509 *x = PEM_read_bio_X509_AUX(bio, NULL, pem_no_passphrase, NULL);
     bool ok = x != NULL && SSL_CTX_use_certificate(m->ctx, x) == 1;
 
     if (ok && X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
         tell(m, "cert", "the certificate has expired", false);
     X509_free(x);
-    while (ok && (x = PEM_read_bio_X509(bio, NULL, refuse_passphrase, NULL)) != NULL) {
+    while (ok && (x = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL)) != NULL) {
         ok = SSL_CTX_add1_chain_cert(m->ctx, x) == 1;
         X509_free(x);
     }
     BIO_free(bio);
-    if (!ok || !is_end_of_pem())
+    if (!ok || !pem_is_end())
         return fail_why(m, "cert", "the certificate cannot be used");
     ERR_clear_error();
     return true;
@@ -156,8 +132,8 @@ take_certificate(const struct making *m)
 static bool
 take_key(const struct making *m)
 {
-    BIO *bio = open_pem(&m->files->key);
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, NULL) : NULL;
+    BIO *bio = pem_open(&m->files->key);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, pem_no_passphrase, NULL);
     bool ok;
 
     BIO_free(bio);

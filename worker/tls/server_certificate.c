@@ -10,22 +10,12 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "worker/tls/pem.h"
 #include "worker/tls/response.h"
 #include "worker/tls/server_parts.h"
 
 #define RSA_LEAST 2048          /* bits; security level 2 takes no fewer */
 #define CHAIN_MOST 16           /* certificates of a file */
-
-/* Nobody is there to be asked for a passphrase. */
-static int
-refuse_passphrase(char *to, int size, int writing, void *asked)
-{
-    (void)to;
-    (void)size;
-    (void)writing;
-    *(bool *)asked = true;
-    return -1;
-}
 
 static bool
 has_block(const struct tls_pem *file, const char *label)
@@ -49,9 +39,9 @@ what_else(const struct tls_pem *file, const char *from_der)
 static EVP_PKEY *
 read_key(struct tls_server *s, int i, const struct tls_pem *file)
 {
-    BIO *bio = BIO_new_mem_buf(file->p, (int)file->n);
+    BIO *bio = pem_open(file);
     bool asked = false;
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, &asked);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, pem_no_passphrase, &asked);
 
     BIO_free(bio);
     if (key == NULL && asked)
@@ -66,24 +56,14 @@ read_key(struct tls_server *s, int i, const struct tls_pem *file)
     return key;
 }
 
-/* Whether reading stopped at the end of the file, not at rubbish. */
-static bool
-is_end(void)
-{
-    unsigned long error = ERR_peek_last_error();
-
-    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
-}
-
 static void
 read_chain(struct tls_server *s, int i, const struct tls_pem *file, struct tls_held *h)
 {
-    BIO *bio = BIO_new_mem_buf(file->p, (int)file->n);
+    BIO *bio = pem_open(file);
     X509 *x;
 
-    ERR_clear_error();
     h->chain = sk_X509_new_null();
-    while (sk_X509_num(h->chain) < CHAIN_MOST && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+    while (sk_X509_num(h->chain) < CHAIN_MOST && (x = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL)) != NULL) {
         if (h->shown.leaf == NULL)
             h->shown.leaf = x;
         else
@@ -91,7 +71,7 @@ read_chain(struct tls_server *s, int i, const struct tls_pem *file, struct tls_h
     }
     if (sk_X509_num(h->chain) == CHAIN_MOST)
         tls_server_fail(s, i, "cert", "more than %d certificates are no chain", CHAIN_MOST);
-    else if (!is_end())
+    else if (!pem_is_end())
         tls_server_fail(s, i, "cert", "certificate %d cannot be read: %s",
                         (h->shown.leaf != NULL) + sk_X509_num(h->chain) + 1, tls_server_reason());
     else if (h->shown.leaf == NULL)

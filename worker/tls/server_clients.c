@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
+#include "worker/tls/pem.h"
 #include "worker/tls/server_parts.h"
 
 #define DEPTH_MOST 10           /* certificates between a client's and the one that counts */
@@ -21,12 +22,11 @@ add(struct tls_server *s, X509 *x)
 static int
 read_all(struct tls_server *s, const struct tls_pem *file)
 {
-    BIO *bio = BIO_new_mem_buf(file->p, (int)file->n);
+    BIO *bio = pem_open(file);
     int n = 0;
     X509 *x;
 
-    ERR_clear_error();
-    while ((x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+    while ((x = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL)) != NULL) {
         n += add(s, x);
         X509_free(x);
     }
@@ -38,7 +38,6 @@ void
 tls_server_clients_read(struct tls_server *s, const struct tls_pem *file)
 {
     int verify = s->conf->client_verify, n;
-    unsigned long error;
 
     if (s->conf->client_ca.n == 0) {
         if (verify != CLIENT_VERIFY_NONE)
@@ -56,8 +55,7 @@ tls_server_clients_read(struct tls_server *s, const struct tls_pem *file)
     /* one in the middle of a chain is trusted as well where it stands in the file */
     X509_STORE_set_flags(s->clients, X509_V_FLAG_PARTIAL_CHAIN);
     n = read_all(s, file);
-    error = ERR_peek_last_error();
-    if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE)
+    if (!pem_is_end())
         tls_server_fail(s, -1, "client_ca", "certificate %d cannot be read: %s", n + 1, tls_server_reason());
     else if (n == 0)
         tls_server_fail(s, -1, "client_ca", "there is no certificate in PEM");
