@@ -398,6 +398,20 @@ START_TEST(plain_http_is_known)
 }
 END_TEST
 
+/* Nothing is wrong with who only looked in. */
+START_TEST(a_peer_that_leaves_is_no_reason)
+{
+    SSL_do_handshake(peer);
+    shutdown(ends[1], SHUT_WR);
+    news();
+    ck_assert_int_eq(tls_handshake(&ch), TLS_STEP_WAIT);
+    ch.io.hangup = true;
+    news();
+    ck_assert_int_eq(tls_handshake(&ch), TLS_STEP_FAILED);
+    ck_assert_ptr_null(tls_why(&ch));
+}
+END_TEST
+
 START_TEST(rubbish_fails_and_does_not_read_as_plaintext)
 {
     char in[64];
@@ -430,6 +444,7 @@ suite(void)
     tcase_add_test(t, an_end_is_told_by_close_notify);
     tcase_add_test(t, an_end_waits_for_room);
     tcase_add_test(t, plain_http_is_known);
+    tcase_add_test(t, a_peer_that_leaves_is_no_reason);
     tcase_add_test(t, rubbish_fails_and_does_not_read_as_plaintext);
     suite_add_tcase(s, t);
     return s;

@@ -284,7 +284,7 @@ tls_why(const struct channel *ch)
     long verified = SSL_get_verify_result(t->ssl);
     const char *text;
 
-    if (t->reason == 0 || (t->ended && t->lost))
+    if (t->reason == 0 || t->ended)
         return NULL;
     if (verified != X509_V_OK)
         return X509_verify_cert_error_string(verified);
