@@ -173,6 +173,9 @@ static const struct member members[] = {
     {"header_time", "header_time", 0},
     {"response_time", "response_time", 0},
     {"cache", "cache", 512},
+    {"tls_version", "tls_version", 16},
+    {"tls_cipher", "tls_cipher", 64},
+    {"sni", "sni", 256},
 };
 
 #define MEMBERS (sizeof(members) / sizeof(members[0]))

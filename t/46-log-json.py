@@ -14,7 +14,7 @@ GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 ANSWER = 'sites: [{hosts: ["*"], routes: [{name: r, respond: {body: ok}}]}]\n'
 MEMBERS = """time request_id client_ip client_port scheme protocol method host port uri path referer user_agent status
 bytes_received bytes_sent site route upstream upstream_address upstream_status upstream_tries request_time connect_time
-header_time response_time cache""".split()
+header_time response_time cache tls_version tls_cipher sni""".split()
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
