@@ -821,7 +821,7 @@ def test_what_is_never_to_be_indexed():
         s = c.block(block(*h2.pseudo("POST"), "x-open: 1", "cookie: a=b", but=["x-token", "x-other"]), end=False)
         c.send(h2.headers(s.id, block("x-last: 1", but=["x-proof"])))
         assert c.whole(s).secrets == {"x-early", "x-secret", "x-sum"}, (s, s.secrets)
-    assert seen == [{"x-token", "x-other", "x-proof", "cookie"}] * 2 and w, seen
+    assert seen == [{":path", "x-token", "x-other", "x-proof", "cookie"}] * 2 and w, seen
 
 
 def test_websocket_over_http2_on_both_sides():

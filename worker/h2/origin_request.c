@@ -47,7 +47,8 @@ put_pseudo(struct block *b, struct request *r)
     put(b, STR(":scheme"), r->upstream->tls.on ? STR("https") : STR("http"), NGHTTP2_NV_FLAG_NONE);
     if (host.n > 0)
         put(b, STR(":authority"), host, NGHTTP2_NV_FLAG_NONE);
-    put(b, STR(":path"), join(r->arena, path, query), NGHTTP2_NV_FLAG_NONE);
+    /* no table gains by it, and whoever meant it to be a secret has said so (RFC 7541 6.2.3) */
+    put(b, STR(":path"), join(r->arena, path, query), NGHTTP2_NV_FLAG_NO_INDEX);
 }
 
 /* What has no place in HTTP/2 (RFC 9113 8.2.2), whoever has put it there; Content-Length is said anew. */
