@@ -297,6 +297,23 @@ def test_heads():
     hold(HEADERS)
 
 
+def test_what_heads_hold():
+    """HPACK says a field again in a byte: a connection's streams together hold no more than 1 MiB of them."""
+    c = h2.connect(front(Seen()).address)
+    kept = indexed(62) * 8
+    for count, held in (100, range(28, 36)), (25, [25]):    # what is over holds nothing
+        every = [c.open() for _ in range(count)]
+        first = HOLD + literal("x-held", "y" * 3900, "incremental") if count == 100 else HOLD + kept
+        c.send(headers(every[0].id, first), *[headers(s.id, HOLD + kept) for s in every[1:]])
+        c.until(lambda: sum(not s.over for s in every) <= max(held), "what is refused")
+        c.settle().ask("GET", "/", FOLLOW)     # one more, behind them
+        left = [s for s in every if not s.over]
+        assert len(left) in held, f"{len(left)} of {count} are held"
+        assert all(s.status == 431 for s in every if s.over), every
+        c.send(*[rst_stream(s.id) for s in left]).settle()
+    assert c.ask("GET", "/", FOLLOW).status == 200
+
+
 def test_nothing_is_left_behind():
     """The same attackers again and again, some of them cut off in the middle of it."""
     weir = front(Seen(), "limits: {request_body: 0}")

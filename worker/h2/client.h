@@ -24,6 +24,7 @@
 #define H2_STREAMS_MOST 100
 #define H2_WIRE_MOST (64 * 1024)        /* bytes that stand ready for the socket at once */
 #define H2_TURN_BYTES (256 * 1024)      /* each way; then others have their turn */
+#define H2_HEADS_MOST (1024 * 1024)     /* bytes of fields that all streams hold; or one's limit, where that is more */
 
 /* What a timer runs for, of a stream or of the connection. */
 enum h2_wait {
@@ -53,6 +54,7 @@ struct h2_client {
     struct pace down;
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
+    size_t heads;               /* bytes of fields that they hold */
     int32_t widest;             /* of the streams' windows towards the client, when its SETTINGS began */
     int32_t initial;            /* its INITIAL_WINDOW_SIZE */
     size_t block_bytes;         /* of the HEADERS and CONTINUATION that are coming in */
@@ -95,6 +97,7 @@ struct h2_stream {
     size_t fields_size;         /* of names and values, and four for each */
     size_t field_count;
     size_t line_size;           /* of method and path */
+    size_t held;                /* of all that is stored: its part of the connection's heads */
     struct str authority, scheme, connect;      /* connect: :protocol of an extended CONNECT */
     int status;                 /* 0: good so far; else what its head is refused with */
     struct h2_window window;

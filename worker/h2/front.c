@@ -35,6 +35,20 @@ is_line(struct str name)
     return name.n > 0 && name.p[0] == ':' && !str_eq(name, STR(":authority"));
 }
 
+/* What all streams hold is bounded too: a field of the table's is said again in a byte. One may have its limit. */
+static void
+hold(struct h2_stream *s, size_t n)
+{
+    size_t one = limits()->request_line + limits()->request_headers;
+
+    if (s->c->heads + n > (one > H2_HEADS_MOST ? one : H2_HEADS_MOST))
+        refuse(s, 431);
+    if (s->status != 0)
+        return;
+    s->held += n;
+    s->c->heads += n;
+}
+
 /* False: it is a bomb. */
 static bool
 count_field(struct h2_stream *s, struct str name, struct str value)
@@ -140,6 +154,7 @@ h2_front_field(struct h2_stream *s, bool trailer, struct str name, struct str va
 
     if (!count_field(s, name, value))
         return false;
+    hold(s, name.n + value.n);
     if (s->status != 0)
         return true;
     name = arena_copy(r->arena, name);

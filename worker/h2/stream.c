@@ -246,6 +246,7 @@ h2_stream_forget(struct h2_stream *s)
     flow_clear(&s->early);
     h2_window_return(&s->window, &c->spare);
     c->open--;
+    c->heads -= s->held;
     c->tunnels -= s->tunnel;
     if (!s->closed && c->session != NULL)
         nghttp2_session_set_stream_user_data(c->session, s->id, NULL);
