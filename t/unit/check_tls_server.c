@@ -555,7 +555,8 @@ START_TEST(a_pair_has_to_be_one)
     tells(ec.cert_pem, "", "fatal 0 key: there is no private key in PEM");
     tells(ec.cert_pem, ec.cert_pem, "fatal 0 key: there is no private key in PEM, but a certificate");
     tells("-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n"
-          "DEK-Info: AES-128-CBC,00000000000000000000000000000000\n\nAAAAAAAAAAAAAAAAAAAAAA==\n-----END CERTIFICATE-----\n", ec.key_pem,
+          "DEK-Info: AES-128-CBC,00000000000000000000000000000000\n\nAAAAAAAAAAAAAAAAAAAAAA==\n"
+          "-----END CERTIFICATE-----\n", ec.key_pem,
           "fatal 0 cert: certificate 1 cannot be read: bad password read");    /* nobody was asked */
     tells("rubbish", ec.key_pem, "fatal 0 cert: there is no certificate in PEM");
     tells(ec.key_pem, ec.key_pem, "fatal 0 cert: there is no certificate in PEM");

@@ -29,8 +29,8 @@ size_t h2_window_spare(unsigned streams);
 
 /*
  * The reader has taken bytes, `eaten` in all, and `unread` stand here. Returns how many are new: their window is to be
- * given back. *grows: w->size was doubled, out of *spare. Content that is sent to a server again is eaten once more: that
- * gives nothing back.
+ * given back. *grows: w->size was doubled, out of *spare. Content that is sent to a server again is eaten once more:
+ * that gives nothing back.
  */
 size_t h2_window_eaten(struct h2_window *w, uint64_t eaten, size_t unread, size_t *spare, bool *grows);
 
