@@ -56,9 +56,12 @@ def test_the_field_and_the_frame():
     hold(TABLE, least=25)
 
 
-def opened(streams):
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+def opened(streams, origin=None):
     """A connection whose window is shut, and streams, each (path, fields), whose heads are there; then all is ready."""
-    weir = front(Origin(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)))
+    weir = front(origin or Origin(RESPONSE))
     c = h2.connect(weir.address, {h2.INITIAL_WINDOW_SIZE: 1 << 20})
     c.returns = False
     # of another's content, so that what is looked at has none
@@ -126,6 +129,22 @@ def test_an_update_before_the_stream():
         c.head(s)
     c.settle()
     ended, _ = order(c, every)
+    assert ended == [1, 0], ended
+
+
+def test_an_update_says_all():
+    """9218 7: what it leaves out is as if it had not been said; 8: what the server says is laid over that."""
+    def talk(peer):
+        while m := peer.head():
+            peer.framed(m, lambda: b"")
+            said = b"Priority: i=?0\r\n" if m.target == "/a" else b""
+            peer.send(RESPONSE.replace(b"\r\n\r\n", b"\r\n" + said + b"\r\n", 1))
+    c, every = opened([("/b", ["priority: u=2"])], Origin(raw=talk))
+    s = c.request("POST", "/a", "priority: u=0", end=False)
+    c.send(priority_update(s.id, "i"), data(s.id, b"x", True))
+    c.head(s)
+    c.settle()
+    ended, _ = order(c, [s] + every)
     assert ended == [1, 0], ended
 
 

@@ -15,6 +15,7 @@
 #define SMALL_WINDOW 256        /* bytes; who opens a window by less dribbles */
 #define EARNEST_DATA 1024       /* bytes of a frame that is worth its head */
 #define FRAME_HEAD 9
+#define FRAME_MOST (16 * 1024)  /* of DATA, its head included */
 #define RESET_GRACE_MS 10000    /* for what was under way when weir reset a stream */
 
 static nghttp2_session_callbacks *callbacks;
@@ -281,8 +282,10 @@ on_priority(struct h2_client *c, const nghttp2_frame *frame)
 
     if (update->stream_id == 0)         /* RFC 9218 7.1 */
         return violate(c, NGHTTP2_PROTOCOL_ERROR);
-    if (s != NULL)
+    if (s != NULL) {                    /* RFC 9218 7: what it leaves out is as if it had never been said */
+        s->priority = (nghttp2_extpri){.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY};
         h2_front_priority(&s->priority, (struct str){(const char *)update->field_value, update->field_value_len});
+    }
     return 0;
 }
 
@@ -433,6 +436,21 @@ on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int erro
     return 0;
 }
 
+/* A frame with its head is a record of TLS, and four of them are what the wire holds. */
+static ssize_t
+frame_length(nghttp2_session *session, uint8_t type, int32_t id, int32_t session_window, int32_t stream_window,
+             uint32_t most, void *data)
+{
+    (void)session;
+    (void)type;
+    (void)id;
+    (void)session_window;
+    (void)stream_window;
+    (void)most;
+    (void)data;
+    return FRAME_MOST - FRAME_HEAD;
+}
+
 static int
 send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *from,
           void *data)
@@ -467,6 +485,7 @@ prepare(void)
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(cb, frame_length);
     nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
