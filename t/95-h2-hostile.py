@@ -110,6 +110,17 @@ sites: [{{hosts: ["*"], routes: [{{rate_limit: {{rate: 1/h, burst: 10}}, proxy: 
     assert len(origin.requests) == 10
 
 
+def test_who_is_refused_may_say_the_rest():
+    """An answer that waits for its window stays one when the request's content ends behind it."""
+    c = h2.connect(front(Origin()).address, (h2.INITIAL_WINDOW_SIZE, 0))
+    s = c.open()
+    c.send(headers(s.id, pseudo("POST") + [("x", "y" * 9000)], end=False))
+    c.until(lambda: s.final is not None, "431")
+    c.send(data(s.id, b"hello", True)).settle()
+    c.send(h2.window_update(s.id, 1000))
+    assert c.response(s).status == 431 and "431" in s.text, s
+
+
 def test_a_length_that_the_server_says_to_a_websocket():
     """libnghttp2 does not hold it against the content: neither does it frame what a client gets."""
     def answer(c, s):

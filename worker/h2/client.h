@@ -106,6 +106,7 @@ struct h2_stream {
     struct flow early;          /* a tunnel's bytes that came before it was one */
     char last;                  /* the last byte of announced content waits for END_STREAM */
     bool last_held;
+    bool overlong;              /* its trailers are over the limits: it does not come to its end */
     bool malformed;
     bool offended;              /* which was counted */
     bool headed;                /* the whole head is here */

@@ -24,8 +24,10 @@ limits(void)
 static void
 refuse(struct h2_stream *s, int status)
 {
-    if (s->status == 0)
-        s->status = status;
+    if (s->status != 0)
+        return;
+    s->status = status;
+    s->overlong = s->started;
 }
 
 /* What is no field over HTTP/1 counts for its first line; :authority is Host there. */
@@ -325,7 +327,7 @@ h2_front_end(struct h2_stream *s)
     struct request *r = s->r;
 
     s->complete = true;
-    if (s->started && s->status != 0) { /* trailers over the limits: the request does not come to its end */
+    if (s->overlong) {
         h2_stream_news(s);
         return;
     }

@@ -202,7 +202,7 @@ settle(struct h2_stream *s)
     }
     if (s->is_ending)
         return;
-    if (s->started && s->status != 0 && s->complete && !r->request.body.ended) {
+    if (s->overlong && s->complete && !r->request.body.ended) {
         refuse_trailers(s);
         return;
     }
