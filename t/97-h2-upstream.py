@@ -722,6 +722,35 @@ def test_grpc_streams_both_ways():
     assert p.until(b"\r\n\r\n") == b"0\r\ngrpc-status: 0\r\ngrpc-message: fine\r\n\r\n"
 
 
+def test_a_call_whose_client_has_nothing_to_say():
+    """Nor has the server then: it falls under `tunnel`, as it does once the server has answered."""
+    def answer(c, s):
+        c.until(lambda: s.over or len(s.data) == 10, "the second message")
+        if s.reset is None:
+            c.send(h2.headers(s.id, HEAD + [("content-type", "application/grpc")], end=False), h2.data(s.id, b"reply"),
+                   h2.headers(s.id, [("grpc-status", "0")]))
+        ends.append(s.reset)
+
+    def silent(kind, timeouts):
+        origin, port = Origin(raw=h2.server(answer)), lib.free_port()
+        w = lib.start(yaml(origin.address, more=f"""listen: [{{address: "127.0.0.1:{port}", h2c: true}}]
+timeouts: {{{timeouts}}}"""))
+        c = h2.connect(("127.0.0.1", port))
+        s = c.request("POST", "/s/m", "te: trailers", f"content-type: {kind}", end=False)
+        c.data(s, b"hello")
+        time.sleep(0.8)
+        c.settle()
+        if not s.over:
+            c.data(s, b"hello", True)
+            c.whole(s)
+        wait(lambda: ends and w, "the origin's end of it")
+        return s.status, ends.pop()
+    ends = []
+    assert silent("application/grpc+proto", "client_body: 300ms") == (200, None)
+    assert silent("application/grpc+proto", "tunnel: 300ms") == (408, h2.CANCEL)
+    assert silent("application/x", "client_body: 300ms") == (408, h2.CANCEL)
+
+
 def test_grpc_trailers_only():
     w, _ = front(lambda c, s: c.respond(s, 200, "content-type: application/grpc", "grpc-status: 5"))
     r = w.ask(get("/s/m", "POST", "Content-Type: application/grpc\r\nTE: trailers\r\nContent-Length: 0\r\n"))

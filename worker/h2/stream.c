@@ -14,6 +14,7 @@
 #include "worker/pipeline.h"
 #include "worker/state.h"
 
+#define GRPC "application/grpc"
 #define READ_FIRST (64 * 1024)  /* content up to this is waited for before a server is taken (fetch.c) */
 
 static void fire(struct timer *t);
@@ -285,6 +286,19 @@ content_is_due(const struct h2_stream *s)
            s->connect.n == 0 && nghttp2_session_get_stream_local_window_size(s->c->session, s->id) > 0;
 }
 
+/*
+ * A call of gRPC, to a server that speaks it: messages come when the client has any, and the server may have nothing to
+ * say before they have.
+ */
+static bool
+is_call(const struct request *r)
+{
+    struct str type = fields_value(&r->request.fields, FIELD_CONTENT_TYPE);
+
+    return r->upstream != NULL && r->upstream->protocol != UPSTREAM_HTTP1 && r->request.length == LENGTH_UNKNOWN &&
+           type.n >= sizeof(GRPC) - 1 && strncasecmp(type.p, GRPC, sizeof(GRPC) - 1) == 0;
+}
+
 static enum h2_wait
 waits_for(struct h2_stream *s)
 {
@@ -298,6 +312,8 @@ waits_for(struct h2_stream *s)
     }
     if ((s->head && c->blocked) || (has_ready(s) && nghttp2_session_get_remote_window_size(c->session) <= 0))
         return H2_WAIT_ROOM;
+    if (content_is_due(s) && is_call(s->r))
+        return H2_WAIT_TRAFFIC;
     if (content_is_due(s)) {
         pace_wait(&s->up, clock_ms());
         return H2_WAIT_CONTENT;
