@@ -18,6 +18,7 @@
 #include "worker/upstream/dial.h"
 
 #define IOVECS 32
+#define LINE_MOST 1000          /* frames that were asked for and not made, of a connection that takes more requests */
 #define LAST_STREAM (1u << 30)  /* a connection whose streams have numbers beyond this has served its time */
 
 /* --- ends --- */
@@ -501,6 +502,16 @@ most(const struct h2_origin *c)
     return n < H2_ORIGIN_STREAMS_MOST ? n : H2_ORIGIN_STREAMS_MOST;
 }
 
+/*
+ * Its server takes nothing: what clients ask for and leave again would stand in line here, and more and more of it, as
+ * their streams are no longer counted.
+ */
+static bool
+is_stuck(struct h2_origin *c)
+{
+    return nghttp2_session_get_outbound_queue_size(c->session) > LINE_MOST;
+}
+
 /* What the kernel said but nobody was called for yet is looked at before an idle one is used again. */
 static bool
 is_good(struct h2_origin *c)
@@ -508,7 +519,8 @@ is_good(struct h2_origin *c)
     if (c->open == 0 && !c->working && c->state == H2_ORIGIN_OPEN && c->ch.io.readable)
         work(c);
     if (c->link != NULL && c->state == H2_ORIGIN_OPEN &&
-        (c->ch.io.broken || c->ch.io.hangup || nghttp2_session_get_next_stream_id(c->session) > LAST_STREAM ||
+        (c->ch.io.broken || c->ch.io.hangup || is_stuck(c) ||
+         nghttp2_session_get_next_stream_id(c->session) > LAST_STREAM ||
          !nghttp2_session_check_request_allowed(c->session))) {
         unlink_it(c);
         h2_origin_post(c);

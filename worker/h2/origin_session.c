@@ -98,16 +98,33 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data
     return 0;
 }
 
+/* It stands in line, here or at libnghttp2: no frame of it was made. */
+static bool
+is_in_line(const struct h2_origin *c, const struct h2_exchange *s)
+{
+    return !s->closed && find(c->session, s->id) == NULL;
+}
+
+/* Of the connection's exchanges the first `room` may stay; others that stand in line would do so until one ends. */
+static void
+refuse_in_line(struct h2_origin *c, uint32_t room)
+{
+    for (struct h2_exchange *s = c->first; s != NULL; s = s->next) {
+        if (room > 0) {
+            room--;
+        } else if (is_in_line(c, s)) {
+            s->refused = true;
+            h2_origin_news(s);
+        }
+    }
+}
+
 /* Streams that the server has not begun with are closed by libnghttp2; who was not given a stream is told here. */
 static void
 on_goaway(struct h2_origin *c)
 {
     h2_origin_leave(c);
-    for (struct h2_exchange *s = c->first; s != NULL; s = s->next)
-        if (s->id == 0) {
-            s->refused = true;
-            h2_origin_news(s);
-        }
+    refuse_in_line(c, 0);
 }
 
 /* What was under way when weir reset its stream is no offence. */
@@ -212,10 +229,11 @@ check_windows(struct h2_origin *c, const nghttp2_settings *settings)
 static void
 on_settings(struct h2_origin *c, const nghttp2_settings *settings)
 {
-    c->to_begin = !c->settled;
+    c->to_begin = c->to_begin || !c->settled;
     c->settled = true;
     c->endpoint->h2_streams =
         nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    refuse_in_line(c, c->endpoint->h2_streams);
     check_windows(c, settings);
 }
 
