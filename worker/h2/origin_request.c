@@ -5,6 +5,7 @@
 #include "worker/base/log.h"
 #include "worker/h2/origin.h"
 #include "worker/hop.h"
+#include "worker/variable.h"
 
 #define PSEUDO_MOST 5
 #define FRAME_HEAD 9
@@ -96,8 +97,7 @@ make_head(struct request *r)
             put(&b, f->name, f->value, flags_of(f));
     }
     if (r->request.length != LENGTH_UNKNOWN && !r->wants_upgrade && hop_announces(r))
-        put(&b, STR("content-length"), arena_printf(r->arena, "%lld", (long long)r->request.length),
-            NGHTTP2_NV_FLAG_NONE);
+        put(&b, STR("content-length"), variable_decimal(r, (uint64_t)r->request.length), NGHTTP2_NV_FLAG_NONE);
     return b;
 }
 

@@ -6,7 +6,6 @@
  * request is sent (pipeline_sent) only when the wire has gone past its end; one that ends before has the wire made
  * weir's own first.
  */
-#include <ctype.h>
 #include <errno.h>
 
 #include "worker/base/clock.h"
@@ -16,22 +15,14 @@
 #include "worker/h2/client.h"
 #include "worker/hop.h"
 #include "worker/pipeline.h"
+#include "worker/variable.h"
 
 #define IOVECS 64
 #define EXTRA_FIELDS 3          /* :status, date, content-length */
 
 /* --- fields --- */
 
-static struct str
-lower(struct arena *a, struct str name)
-{
-    char *text = arena_alloc(a, name.n);
-
-    for (size_t i = 0; i < name.n; i++)
-        text[i] = (char)tolower((unsigned char)name.p[i]);
-    return (struct str){text, name.n};
-}
-
+/* Names go out in lower case (RFC 9113 8.2): libnghttp2 sees to that. */
 static void
 add(nghttp2_nv *nv, size_t *n, struct str name, struct str value, uint8_t flags)
 {
@@ -64,7 +55,7 @@ add_fields(const struct h2_stream *s, nghttp2_nv *nv, size_t n, const struct fie
 {
     for (size_t i = 0; i < f->n; i++)
         if (!is_left_out(s, &f->v[i]))
-            add(nv, &n, lower(s->r->arena, f->v[i].name), f->v[i].value,
+            add(nv, &n, f->v[i].name, f->v[i].value,
                 f->v[i].secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
     return n;
 }
@@ -72,11 +63,11 @@ add_fields(const struct h2_stream *s, nghttp2_nv *nv, size_t n, const struct fie
 static nghttp2_nv *
 begin_fields(const struct h2_stream *s, size_t *n, int status)
 {
-    struct arena *a = s->r->arena;
-    nghttp2_nv *nv = arena_alloc(a, (s->r->response.fields.n + EXTRA_FIELDS) * sizeof(*nv));
+    struct request *r = s->r;
+    nghttp2_nv *nv = arena_alloc(r->arena, (r->response.fields.n + EXTRA_FIELDS) * sizeof(*nv));
 
     *n = 0;
-    add(nv, n, STR(":status"), arena_printf(a, "%03d", status), NGHTTP2_NV_FLAG_NONE);
+    add(nv, n, STR(":status"), variable_decimal(r, (uint64_t)status), NGHTTP2_NV_FLAG_NONE);
     return nv;
 }
 
@@ -211,7 +202,7 @@ submit_head(struct h2_stream *s)
     if (!dated)                 /* RFC 9110 6.6.1 */
         add(nv, &n, STR("date"), clock_http_date(), NGHTTP2_NV_FLAG_NONE);
     if (is_announced(r) && !s->refused && r->status != 204)
-        add(nv, &n, STR("content-length"), arena_printf(r->arena, "%lld", (long long)r->response.length),
+        add(nv, &n, STR("content-length"), variable_decimal(r, (uint64_t)r->response.length),
             NGHTTP2_NV_FLAG_NONE);
     n = add_fields(s, nv, n, &r->response.fields);
     s->head = true;
@@ -231,7 +222,7 @@ front_send(struct request *r)
     struct h2_stream *s = r->front_state;
     const struct flow *body = &r->response.body;
 
-    if (s->r == NULL || s->closed)
+    if (s->r == NULL || s->closed || !r->started)
         return;
     if (!s->head) {
         submit_head(s);
