@@ -2,16 +2,12 @@
 """Servers over HTTP/2 that mean harm, or are broken: nothing of theirs reaches a client as another message, no client
 waits for what does not come, and every end gives a server's place back."""
 
-import os
 import select
-import signal
-import socket
 import threading
-import time
 
-from lib import h2, tls
+from lib import h2
 from lib import weir as lib
-from lib.weir import Origin, Peer, connect, free_port, run, start, wait
+from lib.weir import Origin, connect, free_port, run, start, wait
 
 
 def serve(*origins, upstream="", server="", more=""):
@@ -72,7 +68,7 @@ def test_settings_that_come_twice_at_once():
 
 
 def clog(w, seen):
-    """Content of a request fills all that is between weir and a server that reads no more: what comes next stands in line."""
+    """Content of a request fills all that is between weir and a server that reads no more: what comes next waits."""
     p = connect(w.address)
     p.send(get("/clog", "PUT", "Content-Length: 100000000\r\n"))
     wait(lambda: seen, "the request")
