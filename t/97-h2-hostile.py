@@ -29,7 +29,11 @@ def scripted(*scripts):
 
     def raw(peer):
         count.append(peer)
-        scripts[min(len(count), len(scripts)) - 1](h2.accept(peer))
+        try:
+            c = h2.accept(peer)
+        except AssertionError:      # weir was ended before
+            return
+        scripts[min(len(count), len(scripts)) - 1](c)
     return Origin(raw=raw)
 
 
@@ -72,12 +76,14 @@ def clog(w, seen):
     p = connect(w.address)
     p.send(get("/clog", "PUT", "Content-Length: 100000000\r\n"))
     wait(lambda: seen, "the request")
-    p.sock.settimeout(0.5)
-    try:
-        while True:
+    p.sock.settimeout(0.3)
+    full = 0
+    while full < 3:             # weir alone may be slow
+        try:
             p.sock.send(bytes(65536))
-    except TimeoutError:
-        pass
+            full = 0
+        except TimeoutError:
+            full += 1
 
 
 def takes_nothing(seen, go, *then):
@@ -92,7 +98,7 @@ def takes_nothing(seen, go, *then):
         c.send(h2.window_update(s.id, 1 << 30))
         seen.append(s)
         go.wait()
-        c.send(*then)
+        c.peer.send(*then)          # without reading
         over.wait()
     return script
 
@@ -104,11 +110,11 @@ def in_line(then):
     w = serve(origin, more="limits: {request_body: 0}")
     clog(w, seen)
     more = "Content-Length: 0\r\n" + f"X: {'y' * 7000}\r\n" * 4
-    peers = [connect(w.address).send(get("/", "POST", more)) for _ in range(20)]
-    assert all(p.quiet(0.02) for p in peers) and origin.connections == 1
+    peers = [connect(w.address).send(get("/", "POST", more)) for _ in range(40)]
+    assert all(p.quiet(0.01) for p in peers) and origin.connections == 1
     go.set()
-    # some may be on their way already
-    wait(lambda: len(select.select([p.sock for p in peers], [], [], 0)[0]) >= 10, "answers of another connection")
+    # many may be on their way already, as far as the kernel takes them
+    wait(lambda: len(select.select([p.sock for p in peers], [], [], 0)[0]) >= 3, "answers of another connection")
     assert origin.connections >= 2
     return w
 
@@ -136,6 +142,57 @@ def test_a_server_that_takes_nothing_holds_no_more_than_so_much():
             c.settle().send(b"".join(h2.rst_stream(s.id) for s in streams)).settle()
         c.close()
     assert w.ask(get()).body == b"ok" and origin.connections == 2
+
+
+# Places
+
+def ends(c, s, how):
+    """What the server does with a request, by its path."""
+    head = h2.headers(s.id, [(":status", 200)], end=False) + h2.data(s.id, b"some")
+    if how == "well":
+        return ok(c, s)
+    if how == "early":
+        return c.respond(s, 200, data=b"early")
+    c.send({"hold": b"", "refuse": h2.rst_stream(s.id, h2.REFUSED_STREAM), "goaway": h2.goaway(0),
+            "stay": h2.goaway(s.id), "reset": h2.rst_stream(s.id, h2.INTERNAL_ERROR), "close": b"", "half": head,
+            "cut": head + h2.rst_stream(s.id, h2.INTERNAL_ERROR), "lie": h2.data(s.id, b"some")}[how])
+    if how == "close":
+        return c.close()
+    if how not in ("refuse", "reset", "cut"):
+        c.until(lambda: s.reset is not None, "the end", ends=True)
+    return None
+
+
+def test_every_end_gives_the_place_back():
+    """The server has one: who comes next waits for it, whoever ended it, and at whatever moment."""
+    seen = []
+
+    def script(c):
+        while s := c.accept():
+            how = s.value(s.heads[0], ":path")[1:]
+            if how != "well":
+                seen.append(s)
+            ends(c, s, how)
+    w = serve(scripted(script), server=", max_connections: 1", upstream=", queue: {size: 3, timeout: 20s}",
+              more="timeouts: {upstream: 300ms}")
+    for over in "HTTP/1.1", "HTTP/2":
+        for how in "hold", "refuse", "goaway", "stay", "reset", "close", "half", "cut", "lie", "early":
+            for content in b"", b"some":
+                for leave in "reset", "close", None:
+                    seen.clear()
+                    if over == "HTTP/2":
+                        c = h2.connect(w.address)
+                        c.request("POST", f"/{how}", data=content, end=leave is None)
+                        p = c.peer
+                    else:
+                        length = f"Content-Length: {100000 if leave else len(content)}\r\n"
+                        p = connect(w.address).send(get(f"/{how}", "POST", length), content)
+                    wait(lambda: seen, f"{how} at the server")
+                    if leave:
+                        getattr(p, leave)()
+                    r = w.ask(get("/well"))
+                    assert r.status == 200 and r.body == b"ok", (over, how, content, leave, r)
+    w.wait_stats(lambda s: all(v == 0 for k, v in s.items() if k.startswith("weir_server_requests_in_flight{")))
 
 
 if __name__ == "__main__":
