@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 from lib.weir import ROOT, Skip, cleanups, run_command
 
 HERE = os.path.join(ROOT, "t/lib/npm")
 MODULES = os.path.join(ROOT, "build/npm")
+AGAIN = 1800                    # seconds until the registry is asked again
 
 
 def read(path):
@@ -35,9 +37,18 @@ def install():
             raise Skip("no npm to fetch @grpc/grpc-js with")
         for name in "package.json", "package-lock.json":
             shutil.copy(f"{HERE}/{name}", MODULES)
-        done = run_command(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=MODULES)
+        refused = f"{MODULES}/refused"
+        if os.path.exists(refused) and time.time() - os.path.getmtime(refused) < AGAIN:
+            raise Skip(read(refused).decode())
+        # one try, told to all scripts of this run
+        done = run_command(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0",
+                            "--fetch-timeout=20000"], cwd=MODULES)
         if done.returncode:
-            raise Skip("npm cannot fetch @grpc/grpc-js: " + done.stdout.strip().split("\n")[-1])
+            lines = done.stdout.strip().split("\n")
+            why = ([line for line in lines if "reason: " in line] or lines)[0]
+            with open(refused, "w", encoding="utf-8") as f:
+                f.write(f"npm cannot fetch @grpc/grpc-js: {why}")
+            raise Skip(read(refused).decode())
         with open(f"{MODULES}/complete", "wb") as complete:
             complete.write(wanted)
 
