@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Servers that speak HTTP/2: what goes to them by the frame, what comes back, what they reset, refuse and leave, and how
-few connections carry it all."""
+"""Servers that speak HTTP/2: what goes to them by the frame, what comes back, what they reset, refuse and leave, and
+how few connections carry it all."""
 
 import hashlib
 import os
