@@ -13,6 +13,7 @@ import threading
 import time
 
 from lib import h2
+from lib.dns import NameServer
 from lib.tls import SecureOrigin, authority, make, openssl, server_context, wait_failures
 from lib.weir import OK, Origin, Skip, cleanups, connect, free_port, run, start, temp_dir, truncated, wait
 
@@ -78,11 +79,13 @@ def test_verified_by_name():
 
 
 def test_a_server_that_is_given_by_name():
-    origin = SecureOrigin(make("localhost"))
+    ns = NameServer()
+    ns.set("app.internal", ["127.0.0.1"])
+    origin = SecureOrigin(make("app.internal"))
     port = origin.sock.getsockname()[1]
-    weir = secured(f"localhost:{port}", upstream="eject: off, retry: {attempts: 1}")
+    weir = secured(f"app.internal:{port}", upstream="eject: off, retry: {attempts: 1}", more=f"resolver: {ns.address}")
     wait(lambda: weir.get().status == 200, "the name to be resolved")
-    assert origin.peer().sni == "localhost"
+    assert origin.peer().sni == "app.internal"
 
 
 def test_a_unix_socket_has_the_name_that_is_given():
