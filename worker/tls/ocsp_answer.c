@@ -67,7 +67,7 @@ add_chunks(struct ocsp_answer *a, struct str in)
                 return OCSP_READ_BAD;
             break;
         case H1_CHUNK_END:
-            return OCSP_READ_DONE;
+            return a->n > 0 ? OCSP_READ_DONE : bad(a, "its answer is empty");
         default:
             return bad(a, "its answer is malformed");
         }
