@@ -10,7 +10,7 @@ import time
 from lib.daemon import Daemon
 from lib.weir import BIN, cleanups, free_port, run, wait
 
-SECONDS = 6 if "sanitize" in BIN else 20     # the sanitizers look for other things
+SECONDS = 6 if "sanitize" in BIN else 12     # the sanitizers look for other things
 CONNECTIONS = 16
 
 

@@ -14,7 +14,7 @@ from lib.daemon import title
 from lib.digest import Clients, origin_process, purge_all
 from lib.weir import BIN, DEADLINE, cleanups, run, wait
 
-SECONDS = int(os.environ.get("TORTURE") or (12 if "sanitize" in BIN else 30))
+SECONDS = int(os.environ.get("TORTURE") or (10 if "sanitize" in BIN else 20))
 SEED = int(os.environ.get("SEED") or random.randrange(1 << 20))
 MIX = {"get": 80, "range": 4, "only_head": 2, "leave": 3, "purge": 4, "soft": 2, "tag": 0.1}
 
