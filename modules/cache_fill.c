@@ -267,7 +267,7 @@ front_cut(struct request *f)
         cache_break(worker.cache, p->hold);
     }
     if (p->owner != NULL && p->owner->step == CACHED_RELAYED)
-        p->owner->r->response.body.broken = true;
+        p->owner->r->inflow->broken = true;
     end(p);
 }
 

@@ -171,7 +171,7 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
 static bool
 put_some(struct cached *a, struct range *part)
 {
-    struct flow *body = &a->r->response.body;
+    struct flow *body = a->r->inflow;
     struct iovec iov[PIECES];
     uint64_t most = part->to - a->at;
     int n;
@@ -195,13 +195,13 @@ begin_part(struct cached *a, const struct range *part)
     a->part_begun = true;
     a->at = part->from;
     if (part->before.n > 0)
-        flow_put_static(&a->r->response.body, part->before);
+        flow_put_static(a->r->inflow, part->before);
 }
 
 static void
 end_body(struct cached *a)
 {
-    struct flow *body = &a->r->response.body;
+    struct flow *body = a->r->inflow;
 
     if (a->ranges.after.n > 0)
         flow_put_static(body, a->ranges.after);
@@ -229,7 +229,7 @@ keep_head(struct cached *a)
 static bool
 follow(struct cached *a)
 {
-    struct flow *body = &a->r->response.body;
+    struct flow *body = a->r->inflow;
     struct cache_hold next;
 
     if (body->bytes > 0) {
@@ -268,7 +268,7 @@ at_end(struct cached *a, struct range *part)
     default:
         break;
     }
-    a->r->response.body.broken = true;
+    a->r->inflow->broken = true;
     return false;
 }
 
@@ -276,7 +276,7 @@ at_end(struct cached *a, struct range *part)
 static void
 pump(struct cached *a)
 {
-    struct flow *body = &a->r->response.body;
+    struct flow *body = a->r->inflow;
 
     a->starved = false;
     if (a->r->no_content) {
@@ -361,7 +361,7 @@ static void
 pull(struct cached *a)
 {
     struct request *r = a->r, *f = cache_fill_request(a->fill);
-    struct flow *from = &f->response.body, *body = &r->response.body;
+    struct flow *from = &f->response.body, *body = r->inflow;
     size_t n = flow_in_pieces(from), room = flow_room(body);
 
     flow_move(body, from, n < room ? n : room);

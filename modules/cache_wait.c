@@ -374,7 +374,7 @@ static void
 read_on(struct cached *a)
 {
     struct request *r = a->r;
-    bool ended = r->response.body.ended;
+    bool ended = r->inflow->ended;
 
     if (ended || !r->started || (a->step == CACHED_SERVING && !a->starved))
         return;

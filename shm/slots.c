@@ -35,6 +35,8 @@ const char *const slots_error_name[SLOTS_ERRORS] = {"malformed", "timeout", "res
 
 const char *const slots_tls_name[SLOTS_TLS_RESULTS] = {"full", "resumed", "failed"};
 
+const char *const slots_coding_name[SLOTS_CODINGS] = {"zstd", "br", "gzip"};
+
 const char *const slots_cache_name[SLOTS_CACHE_RESULTS] = {
     "hit", "stale", "revalidated", "collapsed", "miss", "vary_miss", "expired", "request", "method", "bypass", "passed",
     "unavailable", "purge",
@@ -44,7 +46,7 @@ const char *const slots_conn_name[SLOTS_CONNS] = {"idle", "reading", "active", "
 
 static const struct segment_kind frame = {
     .name = "weirslot",
-    .version = 3,
+    .version = 4,
     .layout = SEGMENT_LAYOUT(sizeof(struct slots_counters), sizeof(struct slots_row), sizeof(struct slots_entry)),
     .owner = sizeof(struct slots),
     .head = sizeof(struct slots_head),

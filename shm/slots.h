@@ -41,6 +41,10 @@ extern const char *const slots_cache_name[SLOTS_CACHE_RESULTS];
 enum slots_tls { SLOTS_TLS_FULL, SLOTS_TLS_RESUMED, SLOTS_TLS_FAILED, SLOTS_TLS_RESULTS };
 extern const char *const slots_tls_name[SLOTS_TLS_RESULTS];
 
+/* Codings that weir makes and undoes; in modules' enum coding each is one more. */
+enum slots_coding { SLOTS_ZSTD, SLOTS_BR, SLOTS_GZIP, SLOTS_CODINGS };
+extern const char *const slots_coding_name[SLOTS_CODINGS];
+
 /* One series. Only counters that go up, but for `open`. */
 struct slots_counters {
     uint64_t requests[6];       /* by status class: [2] is 2xx; [0] those that got no answer */
@@ -66,6 +70,13 @@ struct slots_counters {
     uint64_t h2_connections;    /* of connections: those that speak HTTP/2 */
     uint64_t h2_resets;         /* of a listener: streams that clients reset */
     uint64_t h2_abuses;         /* of a listener: connections that were ended for what they did over HTTP/2 */
+    uint64_t encoded[SLOTS_CODINGS];    /* responses sent in a coding that weir made, now or for the store before */
+    uint64_t encodings[SLOTS_CODINGS];  /* times that content was encoded: for one response, or once for the store */
+    uint64_t decodings[SLOTS_CODINGS];  /* the same of decoding */
+    uint64_t encoded_in;        /* bytes that were encoded, and what they became */
+    uint64_t encoded_out;
+    uint64_t coding_errors;     /* content that could not be decoded: malformed, or beyond the bounds */
+    uint64_t coding_refused;    /* responses that stayed as they were: a worker's memory for codecs was in use */
 };
 
 enum slots_state { SLOTS_FREE, SLOTS_STARTING, SLOTS_ACCEPTING, SLOTS_DRAINING, SLOTS_DEAD };

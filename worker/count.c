@@ -127,6 +127,53 @@ count_regex_limit(const struct route *route)
     slots_add(&worker_counters(route->series)->regex_limits, 1);
 }
 
+static void
+add_of_route(const struct request *r, size_t offset, uint64_t n)
+{
+    slots_add((uint64_t *)(void *)((char *)&worker.row->total + offset), n);
+    if (r->route != NULL)
+        slots_add((uint64_t *)(void *)((char *)worker_counters(r->route->series) + offset), n);
+}
+
+#define COUNT_OF_ROUTE(r, member, n) add_of_route(r, offsetof(struct slots_counters, member), n)
+
+void
+count_encoding(const struct request *r, unsigned coding)
+{
+    COUNT_OF_ROUTE(r, encodings[coding], 1);
+}
+
+void
+count_decoding(const struct request *r, unsigned coding)
+{
+    COUNT_OF_ROUTE(r, decodings[coding], 1);
+}
+
+void
+count_encoded_bytes(const struct request *r, uint64_t in, uint64_t out)
+{
+    COUNT_OF_ROUTE(r, encoded_in, in);
+    COUNT_OF_ROUTE(r, encoded_out, out);
+}
+
+void
+count_encoded(const struct request *r, unsigned coding)
+{
+    COUNT_OF_ROUTE(r, encoded[coding], 1);
+}
+
+void
+count_coding_error(const struct request *r)
+{
+    COUNT_OF_ROUTE(r, coding_errors, 1);
+}
+
+void
+count_coding_refused(const struct request *r)
+{
+    COUNT_OF_ROUTE(r, coding_refused, 1);
+}
+
 /* What happens to a server counts for its upstream too. */
 static void
 add_both(const struct server *s, size_t member, uint64_t n)

@@ -37,6 +37,17 @@ void count_rate_limited(const struct request *r);
 /* A regex of that route gave up on a request (REGEX_LIMIT). */
 void count_regex_limit(const struct route *route);
 
+/*
+ * Of the request's route. Content of a response is encoded or decoded (enum slots_coding), and then how many bytes
+ * became how many; a response goes out in a coding that weir made; content could not be decoded; no memory for a codec.
+ */
+void count_encoding(const struct request *r, unsigned coding);
+void count_decoding(const struct request *r, unsigned coding);
+void count_encoded_bytes(const struct request *r, uint64_t in, uint64_t out);
+void count_encoded(const struct request *r, unsigned coding);
+void count_coding_error(const struct request *r);
+void count_coding_refused(const struct request *r);
+
 void count_server_opened(const struct server *s);
 void count_server_closed(const struct server *s);
 void count_server_reused(const struct server *s);

@@ -18,6 +18,7 @@
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/fetch.h"
+#include "worker/filter.h"
 #include "worker/front.h"
 #include "worker/read.h"
 #include "worker/route.h"
@@ -72,13 +73,13 @@ is_open_ended(const struct request *r)
            (type.n >= 16 && strncasecmp(type.p, "application/grpc", 16) == 0);
 }
 
-/* How the body will travel: it may be spliced where nobody looks at it on the way. */
+/* How the body will travel: it may be spliced where nobody looks at it on the way. A filter holds little behind it. */
 static int
 choose_body(struct request *r)
 {
     r->open_ended = is_open_ended(r);
-    r->response.body.high = r->scope->policy.buffer;
-    r->spliced = r->source->splices && r->front->splices && !r->tunnel && !r->no_content;
+    r->inflow->high = r->scope->policy.buffer;
+    r->spliced = r->source->splices && r->front->splices && r->filter == NULL && !r->tunnel && !r->no_content;
     return HOOK_NEXT;
 }
 
@@ -234,9 +235,12 @@ void
 pipeline_body(struct request *r)
 {
     r->moved_ms = clock_ms();
-    if (r->response.body.ended && r->times.response == 0)
+    if (r->inflow->ended && r->times.response == 0)
         r->times.response = clock_us();
-    r->front->send(r);
+    if (r->filter != NULL && r->started)
+        filter_go_on(r);
+    else
+        r->front->send(r);
 }
 
 void
@@ -288,6 +292,7 @@ pipeline_fail(struct request *r, int status)
         return;
     }
     leave_source(r);
+    filter_end(r);
     r->waiting = false;
     /* what can't be read without doubt ends the connection, and so does content nobody wants */
     if (r->step == READ || status == 413 || !r->request.body.ended)
@@ -332,6 +337,7 @@ finish(struct request *r)
 {
     check(!r->finished);
     leave_source(r);
+    filter_end(r);
     r->times.end = clock_us();
     r->step = LOG;
     r->hook = 0;
@@ -371,7 +377,11 @@ void
 pipeline_drained(struct request *r)
 {
     r->moved_ms = clock_ms();
-    if (flow_resumes(&r->response.body))
+    if (!flow_resumes(&r->response.body))
+        return;
+    if (r->filter != NULL)
+        filter_go_on(r);
+    else
         pipeline_room(r);
 }
 

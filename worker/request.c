@@ -40,6 +40,7 @@ request_new(struct worker *w, const struct listener *l)
     r->minor = 1;
     begin(&r->request, a);
     begin(&r->response, a);
+    r->inflow = &r->response.body;
     r->deferred.free = release;
     request_list(r);
     return r;

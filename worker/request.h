@@ -20,6 +20,7 @@
 #include "worker/uri.h"
 
 struct endpoint;
+struct filter;
 struct front;
 struct match_index;
 struct note;
@@ -98,6 +99,9 @@ struct request {
     int status;                 /* 0: none yet */
     struct str reason;          /* the source's; may be empty */
     struct message response;
+    struct flow *inflow;        /* where the source puts content: response.body, or what a filter reads (filter.h) */
+    const struct filter *filter;
+    void *filter_state;
     bool no_content;            /* HEAD, 204, 304: fields only */
     bool spliced;               /* the body may go through a pipe: nobody edits or stores it */
     bool open_ended;            /* an event stream, a gRPC call or a tunnel has begun: only `tunnel` times it */

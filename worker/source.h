@@ -1,6 +1,6 @@
 /*
  * A source: whatever fills a response. It fills r->status, r->response.fields and length, calls
- * pipeline_response once, then puts content into r->response.body, calling pipeline_body after
+ * pipeline_response once, then puts content into r->inflow, calling pipeline_body after
  * each turn, and at last sets ended or broken in it. After EDIT nobody can tell one source from another.
  */
 #ifndef WEIR_SOURCE_H

@@ -197,7 +197,7 @@ read_body(struct origin *o, size_t *budget)
 {
     struct request *r = o->x.r;
 
-    switch (h1_read_body(&o->in, &r->response.body, r->spliced, budget)) {
+    switch (h1_read_body(&o->in, r->inflow, r->spliced, budget)) {
     case H1_READ_WAIT:
         break;
     case H1_READ_END:
@@ -248,6 +248,6 @@ origin_read(struct origin *o)
             loop_post(&o->task);
             break;
         }
-    } while (o->read_again || (o->ch.io.readable && !r->response.body.stopped));
+    } while (o->read_again || (o->ch.io.readable && !r->inflow->stopped));
     o->reading = false;
 }

@@ -93,7 +93,7 @@ h2_response_data(struct h2_exchange *s, struct str bytes)
         h2_response_trouble(s, SLOTS_ERROR_MALFORMED);
         return;
     }
-    flow_put(&s->x.r->response.body, s->c->in, bytes);
+    flow_put(s->x.r->inflow, s->c->in, bytes);
     s->received += bytes.n;
     h2_origin_news(s);
 }
@@ -255,7 +255,7 @@ h2_response_lost(struct h2_exchange *s)
 void
 h2_response_eaten(struct h2_exchange *s)
 {
-    struct flow *body = &s->x.r->response.body;
+    struct flow *body = s->x.r->inflow;
     bool grows;
     size_t n = h2_window_eaten(&s->window, body->passed - body->bytes, body->bytes, &s->c->spare, &grows);
 

@@ -177,7 +177,7 @@ attach(struct exchange *x, struct request *r)
     x->waiting = x->answered = x->in_body = false;
     r->source = &x->protocol->source;
     r->source_state = x;
-    forget_content(&r->response.body);
+    forget_content(r->inflow);
 }
 
 /* The request waits for the connection. */
@@ -339,7 +339,7 @@ exchange_decline(struct exchange *x, const char *why)
 void
 exchange_truncate(struct exchange *x, enum slots_error kind)
 {
-    x->r->response.body.broken = true;
+    x->r->inflow->broken = true;
     trouble_of_exchange(x, kind);
     count_server_error(server_of(x), kind);
     eject_failure(x->endpoint, slots_error_name[kind]);
@@ -377,7 +377,7 @@ exchange_retries_status(struct exchange *x, int status)
 void
 exchange_complete(struct exchange *x)
 {
-    x->r->response.body.ended = true;
+    x->r->inflow->ended = true;
     eject_success(x->endpoint);
 }
 
@@ -403,7 +403,7 @@ is_waited_for(const struct exchange *x, bool asked)
     if (r->open_ended)
         return false;
     if (x->in_body)
-        return !r->response.body.stopped;
+        return !r->inflow->stopped;
     return asked || r->expects_continue || r->wants_upgrade;
 }
 
