@@ -80,10 +80,10 @@ total(struct metrics *m)
 {
     struct filling f = fill(m, "weir",
                             PROMETHEUS_ACCEPTED | PROMETHEUS_REUSED | PROMETHEUS_REFUSALS | PROMETHEUS_ERRORS |
-                                PROMETHEUS_DURATION | PROMETHEUS_TLS | PROMETHEUS_H2,
+                                PROMETHEUS_DURATION | PROMETHEUS_TLS | PROMETHEUS_H2 | PROMETHEUS_CODINGS,
                             1);
 
-    f.d.v[0] = (struct prometheus_member){.label = STR_NONE, .tls = true, .h2 = true};
+    f.d.v[0] = (struct prometheus_member){.label = STR_NONE, .tls = true, .h2 = true, .codes = true};
     slots_sum_total(m->slots, &f.d.v[0].sum);
     f.d.n = 1;
     if (m->cache != NULL)
@@ -153,7 +153,7 @@ routes(struct metrics *m)
 
     for (i = 0; i < conf->site_count; i++)
         n += conf->sites[i].route_count;
-    f = fill(m, "weir_route", PROMETHEUS_REFUSALS | PROMETHEUS_DURATION, n);
+    f = fill(m, "weir_route", PROMETHEUS_REFUSALS | PROMETHEUS_DURATION | PROMETHEUS_CODINGS, n);
     for (i = 0; i < conf->site_count; i++) {
         const struct route *r = conf->sites[i].routes, *end = r + conf->sites[i].route_count;
 

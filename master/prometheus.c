@@ -69,19 +69,23 @@ prometheus_labelled(FILE *to, const char *name, struct str labels, uint64_t valu
     sample(to, name, "", labels, "", value);
 }
 
+static uint64_t
+count_at(const struct slots_counters *c, size_t offset)
+{
+    uint64_t value;
+
+    memcpy(&value, (const char *)c + offset, sizeof(value));
+    return value;
+}
+
 /* One that is a plain counter, at its offset among the sums. */
 static void
 plain(FILE *to, const struct prometheus_dimension *d, const char *name, const char *type, size_t offset,
       const char *help)
 {
-    size_t i;
-    uint64_t value;
-
     head(to, d->prefix, name, type, help);
-    for (i = 0; i < d->n; i++) {
-        memcpy(&value, (const char *)&d->v[i].sum + offset, sizeof(value));
-        sample(to, d->prefix, name, d->v[i].label, "", value);
-    }
+    for (size_t i = 0; i < d->n; i++)
+        sample(to, d->prefix, name, d->v[i].label, "", count_at(&d->v[i].sum, offset));
 }
 
 void
@@ -146,11 +150,10 @@ handshakes(FILE *to, const struct prometheus_dimension *d)
 static void
 http2(FILE *to, const struct prometheus_dimension *d, const char *name, size_t offset, const char *help)
 {
-    uint64_t value;
-
     head(to, d->prefix, name, "counter", help);
     for (size_t i = 0; i < d->n; i++) {
-        memcpy(&value, (const char *)&d->v[i].sum + offset, sizeof(value));
+        uint64_t value = count_at(&d->v[i].sum, offset);
+
         if (d->v[i].h2 || value != 0)
             sample(to, d->prefix, name, d->v[i].label, "", value);
     }
@@ -214,6 +217,62 @@ durations(FILE *to, const struct prometheus_dimension *d)
 
 #define AT(field) offsetof(struct slots_counters, field)
 
+/* What compress did; all of it of members for which it ever did anything. */
+static const struct {
+    const char *name;
+    size_t offset;
+    bool by_coding;             /* a counter for each */
+    const char *help;
+} coding_family[] = {
+    {"_encoded_responses_total", AT(encoded), true, "Responses sent in an encoding that weir made."},
+    {"_encodings_total", AT(encodings), true, "Times that content was encoded, for a response or once for the cache."},
+    {"_decodings_total", AT(decodings), true, "Times that content was decoded, for a response or once for the cache."},
+    {"_encoded_bytes_in_total", AT(encoded_in), false, "Bytes that were encoded."},
+    {"_encoded_bytes_out_total", AT(encoded_out), false, "Bytes that they became."},
+    {"_coding_errors_total", AT(coding_errors), false, "Responses cut as their content could not be decoded."},
+    {"_coding_refused_total", AT(coding_refused), false, "Responses that stayed as they were for want of memory."},
+};
+
+enum { CODING_FAMILIES = sizeof(coding_family) / sizeof(*coding_family) };
+
+static bool
+was_coded(const struct slots_counters *c)
+{
+    for (size_t i = 0; i < CODING_FAMILIES; i++)
+        for (size_t j = 0; j < (coding_family[i].by_coding ? SLOTS_CODINGS : 1); j++)
+            if (count_at(c, coding_family[i].offset + j * sizeof(uint64_t)) != 0)
+                return true;
+    return false;
+}
+
+static void
+coding_samples(FILE *to, const char *prefix, const struct prometheus_member *o, size_t family)
+{
+    const char *name = coding_family[family].name;
+    size_t offset = coding_family[family].offset;
+    char encoding[32];
+
+    if (!coding_family[family].by_coding) {
+        sample(to, prefix, name, o->label, "", count_at(&o->sum, offset));
+        return;
+    }
+    for (size_t i = 0; i < SLOTS_CODINGS; i++) {
+        snprintf(encoding, sizeof(encoding), "encoding=\"%s\"", slots_coding_name[i]);
+        sample(to, prefix, name, o->label, encoding, count_at(&o->sum, offset + i * sizeof(uint64_t)));
+    }
+}
+
+static void
+codings(FILE *to, const struct prometheus_dimension *d)
+{
+    for (size_t i = 0; i < CODING_FAMILIES; i++) {
+        head(to, d->prefix, coding_family[i].name, "counter", coding_family[i].help);
+        for (size_t j = 0; j < d->n; j++)
+            if (d->v[j].codes || was_coded(&d->v[j].sum))
+                coding_samples(to, d->prefix, &d->v[j], i);
+    }
+}
+
 void
 prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
 {
@@ -255,6 +314,8 @@ prometheus_dimension(FILE *to, const struct prometheus_dimension *d)
         http2(to, d, "_http2_resets_total", AT(h2_resets), "Streams that clients reset.");
         http2(to, d, "_http2_abuses_total", AT(h2_abuses), "Connections ended for what they did over HTTP/2.");
     }
+    if (d->families & PROMETHEUS_CODINGS)
+        codings(to, d);
     if (d->families & PROMETHEUS_ERRORS)
         errors(to, d);
     if (d->families & PROMETHEUS_DURATION)

@@ -27,12 +27,13 @@ enum {
     PROMETHEUS_QUEUED = 512,
     PROMETHEUS_TLS = 1024,
     PROMETHEUS_H2 = 2048,
+    PROMETHEUS_CODINGS = 4096,
 };
 
 struct prometheus_member {
     struct str label;           /* as prometheus_label makes it; empty: none */
     struct slots_counters sum;
-    bool tls, h2;               /* it may speak these: shown where nothing has counted yet, too */
+    bool tls, h2, codes;        /* it may speak these, or code content: shown where nothing has counted yet, too */
 };
 
 struct prometheus_dimension {
