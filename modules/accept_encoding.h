@@ -26,4 +26,10 @@ void accept_encoding(const struct fields *request, struct accepted *out);
  */
 enum coding accept_encoding_best(const struct accepted *a, const enum coding *offered, size_t n);
 
+/*
+ * One member of the list: its name as it came, and its weight in thousandths, all of them where it says none. False: it
+ * is malformed.
+ */
+bool accept_encoding_member(struct str member, struct str *name, int *weight);
+
 #endif

@@ -62,9 +62,12 @@ skip_commas(struct str *s)
     return any;
 }
 
-/* By weak comparison. A list that is none ends where it stops to be one: what stood before is what the client has. */
+/*
+ * By weak comparison, or (weakly) only as W/. A list that is none ends where it stops to be one: what stood before is
+ * what the client has.
+ */
 static bool
-lists(struct str list, const struct tag *tag)
+lists(struct str list, const struct tag *tag, bool weakly)
 {
     struct tag member;
 
@@ -72,7 +75,7 @@ lists(struct str list, const struct tag *tag)
     while (list.n > 0 && take(&list, &member)) {
         if (list.n > 0 && !skip_commas(&list))
             return false;
-        if (str_eq(member.opaque, tag->opaque))
+        if (str_eq(member.opaque, tag->opaque) && (member.weak || !weakly))
             return true;
     }
     return false;
@@ -119,7 +122,7 @@ none_match(const struct fields *request, const struct validators *v)
     if (!read_tag(v->etag, &tag))
         return true;
     while ((line = lines_next(request, STR("If-None-Match"), &at)) != NULL)
-        if (lists(line->value, &tag))
+        if (lists(line->value, &tag, false))
             return false;
     return true;
 }
@@ -189,4 +192,27 @@ cache_conditional_add(struct fields *forward, const struct validators *v)
     if (dated)
         fields_add(forward, STR("If-Modified-Since"), v->last_modified);
     return true;
+}
+
+bool
+cache_conditional_is_strong(struct str etag)
+{
+    struct tag tag;
+
+    return read_tag(etag, &tag) && !tag.weak;
+}
+
+bool
+cache_conditional_asks_weakly(const struct fields *request, struct str etag)
+{
+    const struct field *line;
+    struct tag tag;
+    size_t at = 0;
+
+    if (!read_tag(etag, &tag))
+        return false;
+    while ((line = lines_next(request, STR("If-None-Match"), &at)) != NULL)
+        if (lists(line->value, &tag, true))
+            return true;
+    return false;
 }

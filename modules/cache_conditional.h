@@ -36,4 +36,10 @@ bool cache_conditional_range(const struct fields *request, const struct validato
  * are kept. False: it has no validator, and `forward` is as it was. */
 bool cache_conditional_add(struct fields *forward, const struct validators *v);
 
+/* It is one entity-tag, and a strong one (RFC 9110 8.8.3). */
+bool cache_conditional_is_strong(struct str etag);
+
+/* If-None-Match lists it as a weak one, whatever it is itself; * doesn't. */
+bool cache_conditional_asks_weakly(const struct fields *request, struct str etag);
+
 #endif

@@ -402,12 +402,18 @@ read_targeted(struct cache_control *c, const struct fields *f, struct str name, 
 }
 
 void
-cache_control_response(struct cache_control *c, const struct fields *f, struct arena *a)
+cache_control_everyone(struct cache_control *c, const struct fields *f, struct arena *a)
 {
     struct reading r = {.c = c, .arena = a, .known = SAYS};
 
-    if (read_targeted(c, f, STR("Weir-Cache-Control"), a) || read_targeted(c, f, STR("CDN-Cache-Control"), a))
-        return;
     *c = (struct cache_control){.has = 0};
     read_lines(&r, f);
+}
+
+void
+cache_control_response(struct cache_control *c, const struct fields *f, struct arena *a)
+{
+    if (read_targeted(c, f, STR("Weir-Cache-Control"), a) || read_targeted(c, f, STR("CDN-Cache-Control"), a))
+        return;
+    cache_control_everyone(c, f, a);
 }

@@ -45,4 +45,7 @@ void cache_control_request(struct cache_control *c, const struct fields *f, stru
  */
 void cache_control_response(struct cache_control *c, const struct fields *f, struct arena *a);
 
+/* The same by Cache-Control alone: what is said to everyone, whatever a targeted field says to us. */
+void cache_control_everyone(struct cache_control *c, const struct fields *f, struct arena *a);
+
 #endif

@@ -1,0 +1,251 @@
+/*
+ * What becomes of a response's content. It alone knows what is never coded anew, and what is left as it is for this
+ * client only: the one says nothing of Accept-Encoding, of the other Vary tells.
+ *
+ * A response that was made before keeps its lines folded: those that matter here are read where they lie, for most
+ * responses go out as they are.
+ */
+#include <strings.h>
+
+#include "modules/cache_control.h"
+#include "modules/compress.h"
+#include "worker/block.h"
+
+#define HAS(directive) (UINT32_C(1) << (directive))
+
+/* A response as it matters here. */
+struct look {
+    const struct fields *fields;
+    struct str type;            /* without parameters; p NULL: none */
+    enum coding coded;
+    uint32_t says;              /* directives, those of a targeted field too */
+    bool part;                  /* a 206: the whole of it is chosen for, to know whether that varies */
+};
+
+/* --- the response --- */
+
+static bool
+matters(struct str name)
+{
+    static const char *const names[] = {"content-type", "content-encoding", "content-range", "cache-control",
+                                        "weir-cache-control", "cdn-cache-control", "set-cookie"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (str_ieq(name, str_of(names[i])))
+            return true;
+    return false;
+}
+
+/* The lines that matter, of its block and of its fields, in *own; or its fields, where there is no block. */
+static const struct fields *
+gather(const struct request *r, struct fields *own)
+{
+    const struct fields *behind = &r->response.fields;
+    struct str block = r->response.block, name, value;
+
+    if (block.n == 0)
+        return behind;
+    fields_init(own, r->arena);
+    while (block_next(&block, &name, &value))
+        if (matters(name))
+            fields_add(own, name, value);
+    for (size_t i = 0; i < behind->n; i++)
+        if (!behind->v[i].gone && matters(behind->v[i].name))
+            fields_add_known(own, &behind->v[i]);
+    return own;
+}
+
+/* RFC 9213 is about storing: what Cache-Control says to everyone holds beside what a targeted field says to us. */
+static uint32_t
+directives(const struct fields *f, struct arena *a)
+{
+    struct cache_control c;
+    uint32_t says;
+
+    cache_control_response(&c, f, a);
+    says = c.has;
+    if (c.targeted) {
+        cache_control_everyone(&c, f, a);
+        says |= c.has;
+    }
+    return says;
+}
+
+static bool
+is_type(struct str s)
+{
+    struct str rest = s, type = str_cut(&rest, '/');
+
+    return field_is_token(type) && field_is_token(rest);
+}
+
+static void
+look_at(struct look *l, const struct request *r, struct fields *own)
+{
+    struct str type;
+
+    l->fields = gather(r, own);
+    l->part = r->status == 206;
+    l->coded = coding_of_message(l->fields);
+    l->says = directives(l->fields, r->arena);
+    type = fields_value(l->fields, FIELD_CONTENT_TYPE);
+    type = str_trim(str_cut(&type, ';'));
+    l->type = is_type(type) ? type : STR_NONE;
+}
+
+/* --- what may be done --- */
+
+static bool
+begins(struct str s, struct str with)
+{
+    return s.n >= with.n && strncasecmp(s.p, with.p, with.n) == 0;
+}
+
+static bool
+is_listed(const struct str_list *types, struct str type)
+{
+    for (size_t i = 0; i < types->n; i++) {
+        struct str t = types->v[i];
+
+        if (str_eq(t, STR("*")) || str_eq(t, STR("*/*")) || str_ieq(t, type))
+            return true;
+        if (str_ends(t, STR("/*")) && begins(type, (struct str){t.p, t.n - 1}))
+            return true;
+    }
+    return false;
+}
+
+static bool
+says_no_transform(const struct request *r)
+{
+    struct cache_control c;
+
+    if (fields_find_id(&r->request.fields, FIELD_CACHE_CONTROL) == NULL)
+        return false;
+    cache_control_request(&c, &r->request.fields, r->arena);
+    return cc_has(&c, CC_NO_TRANSFORM);
+}
+
+/* Why nobody gets it otherwise than it came, coded or not; NULL: some may. */
+static const char *
+why_untouched(const struct request *r, const struct look *l)
+{
+    if (l->coded == CODINGS)
+        return "coded already";
+    if (begins(l->type, STR("application/grpc")))
+        return "type";
+    if ((l->says & HAS(CC_NO_TRANSFORM)) != 0 || says_no_transform(r))
+        return "no-transform";
+    if (!l->part && fields_find(l->fields, STR("Content-Range")) != NULL)
+        return "Content-Range";
+    return NULL;
+}
+
+/* What an attacker who has the victim ask, and sees lengths, may want to guess (BREACH). */
+static bool
+bears_secrets(const struct request *r, const struct look *l)
+{
+    const struct fields *asked = &r->request.fields;
+
+    if (fields_find(l->fields, STR("Set-Cookie")) != NULL || (l->says & (HAS(CC_PRIVATE) | HAS(CC_NO_STORE))) != 0)
+        return true;
+    if (fields_find_id(asked, FIELD_AUTHORIZATION) == NULL && fields_find_id(asked, FIELD_COOKIE) == NULL)
+        return false;
+    return (l->says & (HAS(CC_PUBLIC) | HAS(CC_S_MAXAGE) | HAS(CC_IMMUTABLE))) == 0;
+}
+
+/* Nothing makes nothing, decoded too; else what it is decoded to has a length that isn't known. */
+static bool
+is_small(const struct compress_policy *conf, const struct request *r, const struct look *l)
+{
+    int64_t length = r->response.length;
+
+    if (l->part || length < 0)
+        return false;
+    return length == 0 || (l->coded == CODING_IDENTITY && (uint64_t)length < conf->min_size);
+}
+
+/* Why it, or what it is decoded to, is encoded for nobody; NULL: for some. */
+static const char *
+why_not_encoded(const struct compress_policy *conf, const struct request *r, const struct look *l)
+{
+    if (conf->order_n == 0)
+        return "encodings";
+    if (l->type.p == NULL || begins(l->type, STR("multipart/byteranges")) || !is_listed(&conf->types, l->type))
+        return "type";
+    if (is_small(conf, r, l))
+        return "min_size";
+    if (conf->breach_guard && bears_secrets(r, l))
+        return "breach_guard";
+    return NULL;
+}
+
+/* --- what is done --- */
+
+/* Of a response that may be touched; plain: why it isn't encoded, or NULL. */
+static void
+decide(const struct compress_policy *conf, const struct look *l, const struct accepted *a, const char *plain,
+       struct compress_choice *out)
+{
+    enum coding best;
+
+    if (l->coded != CODING_IDENTITY && a->weight[l->coded] > 0) {
+        out->why = "coded already";
+        return;
+    }
+    best = accept_encoding_best(a, conf->order, plain == NULL ? conf->order_n : 0);
+    if (best == CODINGS || (best == CODING_IDENTITY && l->coded == CODING_IDENTITY)) {
+        out->why = plain != NULL ? plain : "not accepted";
+        return;
+    }
+    out->decode = l->coded;
+    out->encode = best;
+}
+
+/*
+ * Only who excludes identity says that nothing would be better than it (RFC 9110 12.5.3); to all others what is there
+ * is sent, in a coding that they haven't named too.
+ */
+static bool
+is_unacceptable(const struct request *r, const struct look *l, const struct accepted *a,
+                const struct compress_choice *out)
+{
+    if ((r->method != METHOD_GET && r->method != METHOD_HEAD) || r->status < 200 || r->status > 299 ||
+        r->response.length == 0 || l->coded == CODINGS || a->weight[CODING_IDENTITY] > 0)
+        return false;
+    return out->encode == CODING_IDENTITY && a->weight[l->coded] == 0;
+}
+
+static bool
+has_content(const struct request *r)
+{
+    return !r->tunnel && r->status >= 200 && r->status != 204 && r->status != 205 && r->status != 304;
+}
+
+void
+compress_choose(const struct compress_policy *conf, const struct request *r, struct compress_choice *out)
+{
+    const char *whole, *plain;
+    struct accepted accepted;
+    struct fields own;
+    struct look l;
+
+    *out = (struct compress_choice){.why = "status"};
+    if (!has_content(r))
+        return;
+    look_at(&l, r, &own);
+    accept_encoding(&r->request.fields, &accepted);
+    whole = why_untouched(r, &l);
+    plain = why_not_encoded(conf, r, &l);
+    out->varies = whole == NULL && (l.coded != CODING_IDENTITY || plain == NULL);
+    if (whole != NULL) {
+        out->why = whole;
+    } else if (!l.part) {
+        out->why = NULL;
+        decide(conf, &l, &accepted, plain, out);
+    }
+    if (is_unacceptable(r, &l, &accepted, out)) {
+        out->unacceptable = out->varies = true;
+        out->why = "not accepted";
+    }
+}

@@ -1,0 +1,150 @@
+/*
+ * What a response's fields say of content that is coded otherwise than it came. It alone knows which of them are true of
+ * certain bytes only: those go, or say less (RFC 9110 7.7, 8.8.3.3).
+ */
+#include "modules/cache_conditional.h"
+#include "modules/compress.h"
+#include "worker/block.h"
+
+/* Of the bytes as the origin has coded them (RFC 1864, RFC 3230, RFC 9530). */
+static const char *const digests[] = {"Content-MD5", "Digest", "Content-Digest", "Repr-Digest"};
+
+/* --- Vary --- */
+
+/* Names it already, or says that no two requests are alike. */
+static bool
+is_varying(struct str list)
+{
+    struct str member;
+
+    while (str_list_next(&list, &member))
+        if (str_ieq(member, STR("Accept-Encoding")) || str_eq(member, STR("*")))
+            return true;
+    return false;
+}
+
+/* The last line of it in the fields, and whether any is enough as it is. */
+static struct field *
+last_vary(struct fields *f, bool *enough)
+{
+    struct field *last = NULL;
+
+    for (size_t i = 0; i < f->n; i++) {
+        if (f->v[i].gone || !str_ieq(f->v[i].name, STR("Vary")))
+            continue;
+        last = &f->v[i];
+        *enough = *enough || is_varying(last->value);
+    }
+    return last;
+}
+
+/* Of a block: whether it has any, and whether any is enough. */
+static bool
+block_varies(struct str block, bool *enough)
+{
+    struct str name, value;
+    bool any = false;
+
+    while (block_next(&block, &name, &value)) {
+        if (!str_ieq(name, STR("Vary")))
+            continue;
+        any = true;
+        *enough = *enough || is_varying(value);
+    }
+    return any;
+}
+
+/* Names only: what is put behind them is read as one more. */
+static bool
+is_plain_list(struct str list)
+{
+    struct str member;
+
+    while (str_list_next(&list, &member))
+        if (!field_is_token(member))
+            return false;
+    return true;
+}
+
+void
+compress_fields_vary(struct request *r)
+{
+    bool enough = false, folded = block_varies(r->response.block, &enough);
+    struct fields *f = &r->response.fields;
+    struct field *line;
+    struct str list;
+
+    if (!enough && folded)
+        block_unfold(r);
+    line = last_vary(f, &enough);
+    if (enough)
+        return;
+    if (line == NULL || !is_plain_list(line->value)) {
+        fields_add(f, STR("Vary"), STR("Accept-Encoding"));
+        return;
+    }
+    list = line->value;
+    while (list.n > 0 && (list.p[list.n - 1] == ',' || list.p[list.n - 1] == ' ' || list.p[list.n - 1] == '\t'))
+        list.n--;
+    line->value = list.n == 0 ? STR("Accept-Encoding")
+                              : arena_printf(r->arena, "%.*s, Accept-Encoding", STR_ARG(list));
+}
+
+/* --- the content --- */
+
+static void
+weaken(struct fields *f, struct arena *a)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->v[i].gone && str_ieq(f->v[i].name, STR("ETag")) && cache_conditional_is_strong(f->v[i].value))
+            f->v[i].value = arena_printf(a, "W/%.*s", STR_ARG(f->v[i].value));
+}
+
+static void
+drop_digests(struct fields *f)
+{
+    for (size_t i = 0; i < sizeof(digests) / sizeof(digests[0]); i++)
+        fields_remove(f, str_of(digests[i]));
+}
+
+void
+compress_fields_recoded(struct request *r, enum coding coding, int64_t length)
+{
+    struct fields *f = &r->response.fields;
+
+    block_unfold(r);
+    fields_remove(f, STR("Content-Encoding"));
+    if (coding != CODING_IDENTITY)
+        fields_add(f, STR("Content-Encoding"), coding_name(coding));
+    weaken(f, r->arena);
+    drop_digests(f);
+    fields_remove_id(f, FIELD_CONTENT_LENGTH);
+    fields_remove_id(f, FIELD_ACCEPT_RANGES);
+    r->response.length = length;
+}
+
+void
+compress_fields_trailers(struct request *r)
+{
+    struct fields *f = &r->response.trailers;
+
+    weaken(f, r->arena);
+    drop_digests(f);
+}
+
+void
+compress_fields_not_modified(struct request *r)
+{
+    struct fields *f = &r->response.fields;
+
+    if (fields_find_id(&r->request.fields, FIELD_IF_NONE_MATCH) == NULL)
+        return;
+    block_unfold(r);
+    for (size_t i = 0; i < f->n; i++) {
+        if (f->v[i].gone || !str_ieq(f->v[i].name, STR("ETag")))
+            continue;
+        if (cache_conditional_is_strong(f->v[i].value) &&
+            cache_conditional_asks_weakly(&r->request.fields, f->v[i].value))
+            f->v[i].value = arena_printf(r->arena, "W/%.*s", STR_ARG(f->v[i].value));
+    }
+}
