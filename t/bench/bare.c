@@ -1,7 +1,7 @@
 /*
  * The limit of what a hit can cost: an epoll loop that answers every request with the same bytes from memory.
  *
- *     bare PORT FILE
+ *     bare PORT FILE [CODING]
  *
  * It looks for the empty line that ends a head and for nothing else, so it speaks HTTP only with a load
  * generator that sends requests without content, one after the other. Only the benchmarks run it, on loopback.
@@ -40,7 +40,7 @@ static size_t length;
 static int epoll;
 
 static void
-load(const char *path)
+load(const char *path, const char *coding)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -54,7 +54,8 @@ load(const char *path)
                         "HTTP/1.1 200 OK\r\nServer: bare\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
                         "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n"
                         "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"00000000-0000\"\r\n"
-                        "Cache-Control: max-age=3600\r\nAge: 0\r\n\r\n", size);
+                        "Cache-Control: max-age=3600\r\nAge: 0\r\n%s%s%s\r\n", size,
+                        coding ? "Content-Encoding: " : "", coding ? coding : "", coding ? "\r\n" : "");
     length = (size_t)head + size;
     while (at < size) {
         ssize_t n = read(fd, answer + head + at, size - at);
@@ -147,9 +148,9 @@ hear(int fd)
 int
 main(int argc, char **argv)
 {
-    if (argc != 3)
-        errx(2, "usage: bare PORT FILE");
-    load(argv[2]);
+    if (argc != 3 && argc != 4)
+        errx(2, "usage: bare PORT FILE [CODING]");
+    load(argv[2], argv[3]);
     int listener = bound(argv[1]);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0)

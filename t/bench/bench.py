@@ -54,12 +54,13 @@ def machine(o):
 
 
 def start(load, origin, only):
-    """Those that take part, verified."""
+    """Those that take part, verified: each as name: the server, and how many bytes its answers have."""
     servers = {}
     for name, begin in load.peers.items():
         if name == "weir" or only is None or name in only.split(","):
-            servers[name] = begin(origin, load)
-            load.verify(servers[name], origin, load)
+            server = begin(origin, load)
+            answer = load.verify(name, server, origin, load)
+            servers[name] = server, len(answer.raw) + len(answer.body)
     return servers
 
 
@@ -73,7 +74,11 @@ def rounds(load, o):
         for _ in range(o.rounds):
             for name in order:
                 before = origin.asked()
-                results[name].append(measure.measure(servers[name], load, o.seconds))
+                server, size = servers[name]
+                results[name].append(m := measure.measure(server, load, o.seconds))
+                # of answers that were under way when time was up a part has been read
+                slack = 0.02 + load.connections / (m.rate * o.seconds)
+                assert abs(m.size / size - 1) < slack, f"{name} gave {m.size:.0f} bytes for an answer of {size}"
                 assert not load.quiet or origin.asked() == before, f"{name} asked the origin"
             order = order[1:] + order[:1]
         return results
@@ -87,10 +92,11 @@ def rows(load, results):
     for name, m in sorted(middle.items(), key=lambda pair: pair[1].cpu):
         spread = max(r.cpu for r in results[name]) - min(r.cpu for r in results[name])
         yield (f"{load.name:<10}{name:<9}{m.cpu:>12.2f}{spread / m.cpu:>8.0%}{middle['weir'].cpu / m.cpu:>11.2f}"
-               f"{m.rate:>12.0f}{m.p99:>10.2f}")
+               f"{m.rate:>12.0f}{m.p99:>10.2f}{m.size:>10.0f}")
 
 
-HEAD = f"{'load':<10}{'peer':<9}{'CPU us/req.':>12}{'spread':>8}{'weir/peer':>11}{'requests/s':>12}{'p99 ms':>10}"
+HEAD = (f"{'load':<10}{'peer':<9}{'CPU us/req.':>12}{'spread':>8}{'weir/peer':>11}{'requests/s':>12}{'p99 ms':>10}"
+        f"{'bytes':>10}")
 
 
 def main():

@@ -16,7 +16,6 @@ import loads
 import peers
 
 RECORD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "instructions")
-FEW, MANY = 500, 4500
 TOLERANCE = 0.05
 
 
@@ -37,7 +36,7 @@ def total(load, origin, count):
         server = load.peers["weir"](origin, load)
     finally:
         lib.BIN = own
-    load.verify(server, origin, load)
+    load.verify("weir", server, origin, load)
     client = lib.connect(server.address)
     for _ in range(count):
         assert loads.get(client, load).status == 200
@@ -52,7 +51,8 @@ def total(load, origin, count):
 def count(load):
     try:
         origin = peers.Origin()
-        return round((total(load, origin, MANY) - total(load, origin, FEW)) / (MANY - FEW))
+        few = load.instructions // 8
+        return round((total(load, origin, few + load.instructions) - total(load, origin, few)) / load.instructions)
     finally:
         lib.clean_up()
 

@@ -1,24 +1,30 @@
 """The programs that are compared, and the origin behind them: how each is configured and started.
 
 All alike: one worker (Varnish has no such thing: one pool of threads) on one core, as much memory for the
-cache, connections kept to clients and to the origin, no access log. Where a peer has a setting that makes this
-work cheaper and that an administrator would use, it is set. Cores are the first two that this process may use:
+cache, connections kept to clients and to the origin, no access log, the same level of gzip (HAProxy's has none: it is
+fast, and its answers are larger). Where a peer has a setting that makes this work cheaper and that an
+administrator would use, it is set. Cores are the first two that this process may use:
 one for the peer that is measured, the other for origin and load generator.
 
 Everything started here is stopped by lib.weir's clean_up().
 """
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 
 from lib import weir as lib
 
+import pages
+
 MEMORY = 256            # MiB, of each cache
-SIZES = {"1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20}
+LEVEL = 4               # of gzip, where each answer is compressed anew
+KEPT_LEVEL = 6          # of gzip and br, where the cache keeps what was compressed once
 
 
 def cores():
@@ -55,6 +61,21 @@ def write(path, text):
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
     return path
+
+
+def plain(name, size):
+    return (f"{name} body " * size)[:size]
+
+
+# name: what the origin has by that name
+CONTENT = {name: text.encode("ascii") for name, text in {
+    "1k": plain("1k", 1 << 10), "64k": plain("64k", 64 << 10), "1m": plain("1m", 1 << 20),
+    "32k.html": pages.html(32 << 10), "4k.json": pages.api(4 << 10)}.items()}
+
+
+def gzipped(content, level):
+    c = zlib.compressobj(level, wbits=31)
+    return c.compress(content) + c.flush()
 
 
 class Program:
@@ -114,18 +135,20 @@ http {{
 
 
 class Origin:
-    """nginx with a file of each size, fresh for an hour, on the load generator's core."""
+    """nginx with a file of each content, fresh for an hour, on the load generator's core. It compresses nothing."""
 
     def __init__(self):
         self.files = folder()
         self.mine = 0           # requests that ask how many there were
-        for name, size in SIZES.items():
-            write(self.file(name), (f"{name} body " * size)[:size])
+        for name, content in CONTENT.items():
+            with open(self.file(name), "wb") as f:
+                f.write(content)
         port = lib.free_port()
         self.server = nginx(f"""
     server {{
         listen 127.0.0.1:{port};
         root {self.files};
+        types {{ text/html html; application/json json; }}
         add_header Cache-Control "max-age=3600";
         location = /status {{ stub_status; }}
     }}""", port, LOAD)
@@ -142,7 +165,9 @@ class Origin:
         return int(re.search(r"requests\s+\d+\s+\d+\s+(\d+)", text)[1]) - self.mine
 
 
-def weir_cache(origin, _):
+# Each of the following: what makes it do the load's work, the origin, the load.
+
+def weir(policies, origin, _):
     with on(PEER):
         return lib.start(f"""
 stats_interval: 1s
@@ -150,11 +175,16 @@ log_level: notice
 access_log: off
 cache_memory: {{size: {MEMORY}m}}
 upstreams: {{app: {{servers: ["{origin.address}"]}}}}
-sites: [{{hosts: ["*"], routes: [{{cache: {{}}, proxy: app}}]}}]
+sites: [{{hosts: ["*"], routes: [{{{policies}proxy: app}}]}}]
 """)
 
 
-def nginx_cache(origin, _):
+WEIR_CACHE = "cache: {}, "
+WEIR_CODES = f"""compress: {{encodings: [zstd, br, gzip], types: [text/html, application/json], min_size: 1k,
+    levels: {{gzip: {LEVEL}}}, stored_levels: {{zstd: 9, br: {KEPT_LEVEL}, gzip: {KEPT_LEVEL}}}}}, """
+
+
+def nginx_proxy(location, origin, _):
     port = lib.free_port()
     return nginx(f"""
     upstream app {{ server {origin.address}; keepalive 64; }}
@@ -164,12 +194,24 @@ def nginx_cache(origin, _):
             proxy_pass http://app;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-            proxy_cache z;
+            {location}
         }}
     }}""", port)
 
 
-def haproxy_cache(origin, _):
+NGINX_CACHE = "proxy_cache z;"
+NGINX_CODES = f"""
+            proxy_set_header Accept-Encoding "";
+            gzip on;
+            gzip_comp_level {LEVEL};
+            gzip_http_version 1.1;
+            gzip_min_length 1024;
+            gzip_proxied any;
+            gzip_types application/json;
+            gzip_vary on;"""
+
+
+def haproxy(backend, origin, _):
     where, port = folder(), lib.free_port()
     conf = write(f"{where}/haproxy.cfg", f"""
 global
@@ -189,32 +231,62 @@ frontend clients
     bind 127.0.0.1:{port}
     default_backend app
 backend app
-    http-request cache-use c
-    http-response cache-store c
     server origin {origin.address}
-""")
+{backend}""")
     return Program(["haproxy", "-db", "-f", conf], port, where)
 
 
-# Its access log is the one in shared memory, which it always writes: these are the lines of a hit.
+HAPROXY_CACHE = """
+    http-request cache-use c
+    http-response cache-store c
+"""
+HAPROXY_CODES = """
+    compression algo gzip
+    compression type text/html application/json
+"""
+
+
+# Its access log is the one in shared memory, which it always writes: these are the lines of a request.
 VARNISH_LINES = """Begin End Link SessOpen SessClose ReqStart ReqMethod ReqURL ReqProtocol ReqHeader ReqUnset ReqAcct
     VCL_call VCL_return VCL_use Hit Timestamp RespProtocol RespStatus RespReason RespHeader RespUnset""".split()
 
 
-def varnish_cache(origin, _):
+def varnish(subs, level, origin, _):
     where, port = folder(), lib.free_port()
     host, _, number = origin.address.partition(":")
-    vcl = write(f"{where}/weir.vcl", f'vcl 4.1;\nbackend app {{ .host = "{host}"; .port = "{number}"; }}\n')
+    vcl = write(f"{where}/weir.vcl",
+                f'vcl 4.1;\nbackend app {{ .host = "{host}"; .port = "{number}"; }}\n{subs}')
     mask = ",".join(f"-{line}" for line in VARNISH_LINES)
     return Program(["varnishd", "-F", "-j", "none", "-n", f"{where}/n", "-a", f"127.0.0.1:{port}", "-T", "none",
-                    "-f", vcl, "-s", f"malloc,{MEMORY}m", "-p", "thread_pools=1", "-p", f"vsl_mask={mask}"],
-                   port, where)
+                    "-f", vcl, "-s", f"malloc,{MEMORY}m", "-p", "thread_pools=1", "-p", f"vsl_mask={mask}",
+                    "-p", f"gzip_level={level}"], port, where)
 
 
-def bare_server(origin, load):
+VARNISH_CODES = "sub vcl_backend_response { set beresp.do_gzip = true; }\n"
+VARNISH_PASSES = "sub vcl_recv { return (pass); }\n"
+
+
+def bare(origin, load):
+    """What it answers with is compressed beforehand, by gzip."""
     where, port = folder(), lib.free_port()
-    return Program([os.environ["BENCH_BARE"], str(port), origin.file(load.file)], port, where)
+    if not load.coding:
+        return Program([os.environ["BENCH_BARE"], str(port), origin.file(load.file)], port, where)
+    with open(f"{where}/answer", "wb") as f:
+        f.write(gzipped(CONTENT[load.file], KEPT_LEVEL))
+    return Program([os.environ["BENCH_BARE"], str(port), f.name, load.coding], port, where)
 
 
-CACHES = {"weir": weir_cache, "haproxy": haproxy_cache, "nginx": nginx_cache, "varnish": varnish_cache,
-          "bare": bare_server}
+does = functools.partial
+
+CACHES = {"weir": does(weir, WEIR_CACHE), "haproxy": does(haproxy, HAPROXY_CACHE),
+          "nginx": does(nginx_proxy, NGINX_CACHE), "varnish": does(varnish, "", KEPT_LEVEL), "bare": bare}
+
+# The cache keeps what was compressed once: weir, Varnish. nginx and HAProxy compress what they keep for each client.
+CODED_CACHES = {"weir": does(weir, WEIR_CACHE + WEIR_CODES), "haproxy": does(haproxy, HAPROXY_CACHE + HAPROXY_CODES),
+                "nginx": does(nginx_proxy, NGINX_CACHE + NGINX_CODES),
+                "varnish": does(varnish, VARNISH_CODES, KEPT_LEVEL), "bare": bare}
+KEEP_CODED = ("weir", "varnish", "bare")
+NO_LEVEL = ("haproxy",)
+
+ENCODERS = {"weir": does(weir, WEIR_CODES), "haproxy": does(haproxy, HAPROXY_CODES),
+            "nginx": does(nginx_proxy, NGINX_CODES), "varnish": does(varnish, VARNISH_PASSES + VARNISH_CODES, LEVEL)}
