@@ -7,6 +7,7 @@
  *     cache_key.c     what a response is kept under
  *     cache_source.c  a response that comes from the store
  *     cache_fill.c    a fetch of weir's own, whose response goes into the store
+ *     cache_form.c    a stored response in another coding, each made once: cache_form_fill.c
  *     cache_head.c    what a stored response says of itself
  *     cache_shield.c  what origins are not told by clients
  *     cache_purge.c   PURGE, and what an unsafe method makes invalid
@@ -69,20 +70,24 @@ uint32_t cache_key_tag(struct request *r, struct str tag);
 
 /* --- cache_head.c --- */
 
-/* The front of what cache_open is given; names, their digest, tags and field lines stand behind it, in this order. */
+/*
+ * The front of what cache_open is given; names, their digest, the number of its content, tags and field lines stand
+ * behind it, in this order.
+ */
 struct cache_head {
     struct cache_terms terms;
     uint64_t since;             /* cache_now() before it was asked for */
     uint16_t names_n;           /* Vary's, as cache_vary_names made them */
     uint16_t tags;
-    uint32_t block_n;
+    uint32_t block_n : 31;
+    uint32_t numbered : 1;      /* its content has a number */
 };
 
 /*
  * The version of what responses are stored as and of what their keys and tags are made of. Whoever changes one of these
  * makes it another: what an older weir left in memory, at an upgrade, or in a file is not read then.
  */
-#define CACHE_HEADS ((uint32_t)(1 << 16 | sizeof(struct cache_head)))
+#define CACHE_HEADS ((uint32_t)(2 << 16 | sizeof(struct cache_head)))
 
 /* Of what is held and has a head: good for as long as the hold is. */
 const struct cache_head *cache_head_of(struct cache_hold hold);
@@ -93,6 +98,11 @@ struct str cache_head_names(const struct cache_head *h);
 /* What the request had for these names (cache_vary_digest); NULL where there are none. */
 const struct cache_key *cache_head_digest(const struct cache_head *h);
 const uint32_t *cache_head_tags(const struct cache_head *h);
+/*
+ * The content's number, drawn when it was stored on a route that compresses, and kept when a 304 confirms it: what was
+ * made of it has that in its key. 0: none.
+ */
+uint64_t cache_head_content(const struct cache_head *h);
 struct str cache_head_block(const struct cache_head *h);
 
 struct validators;
@@ -103,6 +113,7 @@ struct cache_head_parts {
     struct cache_head head;
     struct str names;
     struct cache_key digest;
+    uint64_t content;
     uint32_t *tags;
     struct str block;
     struct iovec iov[8];
@@ -128,6 +139,7 @@ enum cached_step {
     CACHED_ENTERING,            /* somebody has to fetch it: who? */
     CACHED_WAITING,             /* for a fetch, its own or another's */
     CACHED_SERVING,             /* from the store */
+    CACHED_FORMING,             /* EDIT: as well, but for a form of it, which is waited for */
     CACHED_RELAYED,             /* from its own fetch, which isn't stored */
     CACHED_PASSING,             /* to the origin, past the cache */
 };
@@ -153,6 +165,8 @@ struct cached {
                                    made */
     struct cache_hold seen;     /* in the store, but not good enough without the origin; it may be good if that fails */
     struct cache_hold hold;     /* waited for, or read; from the lease on the lease's */
+    struct cache_hold form;     /* waited for, while `hold` is what it is made of */
+    bool formless;              /* none is waited for any more */
     struct lease *lease;
     struct fill *fill;          /* its own */
     struct fields left_out;     /* what only the client whose fetch it was gets to see */
@@ -241,6 +255,17 @@ extern const struct source cache_source;
 void cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result);
 /* As cache_serve, of what a fetch of the request's own got that isn't stored. */
 void cache_relay(struct cached *a);
+/* EDIT: all content comes from that hold, which is the lease's now, instead of what was to be served. */
+void cache_serve_form(struct cached *a, struct cache_hold form);
+/* All of the content, for f, a request of weir's own whose note `a` is. The hold is the lease's now. */
+void cache_serve_own(struct cached *a, struct request *f, struct cache_hold hold);
+
+/* --- cache_form.c (cache_form itself: compress.h) --- */
+
+/* CACHED_FORMING: whether there is news of the form that a waits for. */
+bool cache_form_has_news(const struct cached *a);
+/* The form is not waited for any more. */
+void cache_form_leave(struct cached *a);
 
 /* --- cache_fill.c --- */
 

@@ -12,6 +12,7 @@
 #include "modules/cache_fill.h"
 
 #include "modules/cache_conditional.h"
+#include "modules/compress.h"
 #include "worker/base/clock.h"
 #include "worker/front.h"
 #include "worker/pace.h"
@@ -137,12 +138,12 @@ is_slow(const struct fill *p)
 
     if (worker.draining && clock_ms() - worker.drain_started >= worker.conf->drain_timeout)
         return true;
-    return took > PACE_GRACE_MS && p->f->response.body.passed * 1000 / (uint64_t)took < p->f->scope->policy.min_rate;
+    return took > PACE_GRACE_MS && p->f->inflow->passed * 1000 / (uint64_t)took < p->f->scope->policy.min_rate;
 }
 
 /* All its readers have left, and it will never be stored (what came before is gone), or that can take for ever. */
-static bool
-is_for_nobody(const struct fill *p)
+bool
+cache_fill_is_for_nobody(const struct fill *p)
 {
     struct cache_view v;
 
@@ -158,9 +159,11 @@ store(struct fill *p)
     struct iovec iov[PIECES], room;
 
     while (body->bytes > 0) {
-        int result = is_for_nobody(p) ? CACHE_FULL : cache_room(worker.cache, &p->hold, body->bytes, &room), n;
+        int result = CACHE_FULL, n;
         size_t done;
 
+        if (!cache_fill_is_for_nobody(p))
+            result = cache_room(worker.cache, &p->hold, body->bytes, &room);
         if (result == CACHE_BUSY && (cache_fill_come_again(p) || cache_is_shared(worker.cache, p->hold)))
             return false;
         if (result != CACHE_OK) {
@@ -182,7 +185,7 @@ static void
 finish(struct fill *p)
 {
     p->state = FILL_ENDING;
-    if (cache_finish(worker.cache, p->hold) == CACHE_BUSY) {
+    if ((p->written != NULL && !p->written(p)) || cache_finish(worker.cache, p->hold) == CACHE_BUSY) {
         cache_fill_come_again(p);
         return;
     }
@@ -197,7 +200,7 @@ go_on(struct fill *p)
     uint64_t passed = body->passed;
 
     if (p->state == FILL_ASKING)
-        cache_verdict(p);
+        p->verdict(p);
     if (p->state == FILL_RELAYING)
         cache_wait_news();
     if (p->state == FILL_ENDING)
@@ -287,6 +290,14 @@ look_again(struct timer *t)
     front_send(p->f);
 }
 
+void
+cache_fill_begin(struct fill *p)
+{
+    p->timer.fire = look_again;
+    p->f->front = &fill_front;
+    p->f->front_state = p;
+}
+
 /* --- the beginning --- */
 
 /* Whole responses are asked for, whatever part this client wants. */
@@ -298,6 +309,21 @@ drop_conditions(struct fields *f)
 
     for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++)
         fields_remove_id(f, conditions[i]);
+}
+
+/*
+ * Where weir compresses, what is stored is asked for in one way for all, and weir makes the rest of it; unless a policy
+ * has said what is asked for.
+ */
+static void
+ask_for_plain(struct request *f, const struct request *r)
+{
+    const struct field *said = fields_find(&r->forward, STR("Accept-Encoding"));
+
+    if (compress_policy_of(r) == NULL || (said != NULL && said->fixed))
+        return;
+    fields_remove(&f->forward, STR("Accept-Encoding"));
+    fields_add(&f->forward, STR("Accept-Encoding"), STR("identity"));
 }
 
 /* A regex's groups are part of the key where it names them. */
@@ -394,9 +420,10 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
     fields_init(&f->forward, f->arena);
     fields_copy(&f->forward, &a->r->forward);
     drop_conditions(&f->forward);
+    ask_for_plain(f, a->r);
     *p = (struct fill){
         .f = f, .conf = a->conf, .hold = hold, .asked = a->asked, .authorization = a->authorization,
-        .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .timer = {.fire = look_again},
+        .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .verdict = cache_verdict,
     };
     p->fields = f->request.fields;
     if (cache_seek_fields(a) != &a->r->request.fields) {
@@ -413,8 +440,7 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
         p->owner = a;
         a->fill = p;
     }
-    f->front = &fill_front;
-    f->front_state = p;
+    cache_fill_begin(p);
     add_validators(p);
     pipeline_fetch(f);
 }

@@ -33,9 +33,20 @@ struct fill {
     int64_t asked_ms;
     int64_t busy_ms;            /* since when the store has been busy; 0: it isn't */
     struct timer timer;
+
+    /* The head is there, and there may be content: p->state says what becomes of it. FILL_ASKING: it is asked again. */
+    void (*verdict)(struct fill *p);
+    /* All content was written, and can't be found yet. False: it comes again. NULL: there is nothing to do. */
+    bool (*written)(struct fill *p);
 };
 
 /* --- cache_fill.c --- */
+
+/* p, whose request is made, takes what that gets: it is its front. */
+void cache_fill_begin(struct fill *p);
+
+/* It can't be stored, or takes too long, and nobody waits for it. */
+bool cache_fill_is_for_nobody(const struct fill *p);
 
 /* All that was wanted of it is there. The request is over after these two, and the fill with it. */
 void cache_fill_end_well(struct fill *p);

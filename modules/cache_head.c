@@ -4,16 +4,19 @@
  */
 #include "modules/cache.h"
 #include "modules/cache_conditional.h"
+#include "modules/compress.h"
 #include "worker/base/clock.h"
+#include "worker/base/random.h"
 #include "worker/block.h"
 #include "worker/state.h"
 
 #define TAGS_MOST 1000
 
-/* A note of a fetch's request: the tags of what a 304 confirms, which rarely says them again. */
+/* A note of a fetch's request: the tags of what a 304 confirms, which rarely says them again, and its number. */
 struct kept {
     uint32_t *tags;
     uint16_t n;
+    uint64_t content;
 };
 
 static const char note;
@@ -21,9 +24,15 @@ static const char note;
 _Static_assert(sizeof(struct cache_head) == 48, "each byte is paid for by each object");
 
 static size_t
-tags_at(const struct cache_head *h)
+content_at(const struct cache_head *h)
 {
     return sizeof(*h) + ((h->names_n + 7u) & ~7u) + (h->names_n > 0 ? sizeof(struct cache_key) : 0);
+}
+
+static size_t
+tags_at(const struct cache_head *h)
+{
+    return content_at(h) + (h->numbered ? sizeof(uint64_t) : 0);
 }
 
 const struct cache_head *
@@ -52,13 +61,19 @@ cache_head_names(const struct cache_head *h)
 const struct cache_key *
 cache_head_digest(const struct cache_head *h)
 {
-    return h->names_n > 0 ? (const struct cache_key *)(const void *)((const char *)h + tags_at(h)) - 1 : NULL;
+    return h->names_n > 0 ? (const struct cache_key *)(const void *)((const char *)h + content_at(h)) - 1 : NULL;
 }
 
 const uint32_t *
 cache_head_tags(const struct cache_head *h)
 {
     return (const uint32_t *)(const void *)((const char *)h + tags_at(h));
+}
+
+uint64_t
+cache_head_content(const struct cache_head *h)
+{
+    return h->numbered ? *(const uint64_t *)(const void *)((const char *)h + content_at(h)) : 0;
 }
 
 struct str
@@ -242,6 +257,18 @@ make_tags(struct cache_head_parts *out, struct request *f)
     return true;
 }
 
+/* What a 304 confirms is the content that it was. */
+static uint64_t
+number(struct request *f)
+{
+    const struct kept *kept = request_noted(f, &note);
+    uint64_t content = kept != NULL ? kept->content : 0;
+
+    while (content == 0 && compress_policy_of(f) != NULL)
+        random_bytes(&content, sizeof(content));
+    return content;
+}
+
 static void
 piece(struct cache_head_parts *out, const void *p, size_t n)
 {
@@ -255,19 +282,22 @@ cache_head_make(struct cache_head_parts *out, struct request *f, const struct ca
                 struct fields *left_out)
 {
     *out = (struct cache_head_parts){.head = {.terms = *terms, .since = since}, .names = names,
-                                     .digest = *digest};
+                                     .digest = *digest, .content = number(f)};
     if (!make_tags(out, f))
         return false;
     fix_date(f);
     out->block = make_block(f->arena, &f->response.fields, said, left_out);
     out->head.names_n = (uint16_t)names.n;
-    out->head.block_n = (uint32_t)out->block.n;
+    out->head.block_n = (uint32_t)out->block.n & INT32_MAX;
+    out->head.numbered = out->content != 0;
     piece(out, &out->head, sizeof(out->head));
     piece(out, names.p, names.n);
     if (names.n > 0) {
         piece(out, "\0\0\0\0\0\0\0", -names.n & 7u);
         piece(out, &out->digest, sizeof(out->digest));
     }
+    if (out->head.numbered)
+        piece(out, &out->content, sizeof(out->content));
     piece(out, out->tags, out->head.tags * sizeof(uint32_t));
     piece(out, out->block.p, out->block.n);
     return true;
@@ -290,10 +320,11 @@ is_contents(struct str name)
 }
 
 static void
-keep_tags(struct request *f, const struct cache_head *stored)
+keep(struct request *f, const struct cache_head *stored)
 {
     struct kept *kept = request_note(f, &note, sizeof(*kept));
 
+    kept->content = cache_head_content(stored);
     kept->n = stored->tags;
     kept->tags = arena_alloc(f->arena, (kept->n + 1u) * sizeof(*kept->tags));
     memcpy(kept->tags, cache_head_tags(stored), kept->n * sizeof(*kept->tags));
@@ -320,7 +351,7 @@ cache_head_update(struct request *f, const struct cache_head *stored)
     struct fields fresh = f->response.fields, *all = &f->response.fields;
     struct str block = cache_head_block(stored), name, value;
 
-    keep_tags(f, stored);
+    keep(f, stored);
     fields_init(all, f->arena);
     while (block_next(&block, &name, &value))
         if (is_contents(name) || fields_find(&fresh, name) == NULL)

@@ -208,20 +208,32 @@ end_body(struct cached *a)
     body->ended = true;
 }
 
+/* What lies in one block lies in its copy then. */
+static void
+move(struct str *s, struct str from, struct str to)
+{
+    uintptr_t at = (uintptr_t)s->p - (uintptr_t)from.p;
+
+    if (s->p != NULL && at <= from.n)
+        s->p = to.p + at;
+}
+
 /* The object whose head is this response's is left: what lies in it is still to be sent, or logged. */
 static void
 keep_head(struct cached *a)
 {
     struct message *m = &a->r->response;
-    struct arena *arena = a->r->arena;
+    struct str block, copy;
 
     if (a->head_kept)
         return;
     a->head_kept = true;
-    m->block = arena_copy(arena, m->block);
+    block = cache_head_block(cache_head_of(a->hold));
+    copy = arena_copy(a->r->arena, block);
+    move(&m->block, block, copy);
     for (size_t i = 0; i < m->fields.n; i++) {
-        m->fields.v[i].name = arena_copy(arena, m->fields.v[i].name);
-        m->fields.v[i].value = arena_copy(arena, m->fields.v[i].value);
+        move(&m->fields.v[i].name, block, copy);
+        move(&m->fields.v[i].value, block, copy);
     }
 }
 
@@ -355,6 +367,50 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     pump(a);
 }
 
+/* --- a form of it, and what that is made of --- */
+
+static void
+begin_whole(struct cached *a, struct cache_hold hold)
+{
+    struct request *r = a->r;
+    struct cache_view v;
+
+    cache_look(worker.cache, hold, &v);
+    begin_lease(a, hold);
+    a->step = CACHED_SERVING;
+    a->ranges = (struct ranges){.n = 1, .length = v.length};
+    a->ranges.v[0].to = v.length;
+    a->part = 0;
+    a->part_begun = false;
+    r->response.length = v.length == CACHE_LENGTH_UNKNOWN ? LENGTH_UNKNOWN : (int64_t)v.length;
+    pump(a);
+}
+
+void
+cache_serve_form(struct cached *a, struct cache_hold form)
+{
+    struct flow *body = a->r->inflow;
+
+    keep_head(a);
+    flow_clear(body);
+    body->stopped = body->ended = body->broken = false;
+    body->passed = 0;
+    drop_lease(a);
+    begin_whole(a, form);
+}
+
+void
+cache_serve_own(struct cached *a, struct request *f, struct cache_hold hold)
+{
+    a->r = f;
+    f->source = &cache_source;
+    f->source_state = a;
+    f->status = cache_head_of(hold)->terms.status;
+    f->response.body.weightless = true;
+    a->head_kept = true;        /* its own fields are none */
+    begin_whole(a, hold);
+}
+
 /* --- a response that isn't stored --- */
 
 static void
@@ -447,6 +503,7 @@ source_stop(struct request *r)
 
     cache_wait_delist(a);
     timer_stop(&a->timer);
+    cache_form_leave(a);
     if (a->lease != NULL) {
         request_hold(r, &a->lease->buffer);     /* LOG may still ask for fields that lie there */
         drop_lease(a);

@@ -9,6 +9,7 @@
 
 #include "modules/cache_conditional.h"
 #include "modules/cache_vary.h"
+#include "modules/compress.h"
 #include "modules/no_vary_search.h"
 #include "worker/base/clock.h"
 #include "worker/state.h"
@@ -69,17 +70,20 @@ body_length(const struct request *f)
     return f->response.length == LENGTH_UNKNOWN ? CACHE_LENGTH_UNKNOWN : (uint64_t)f->response.length;
 }
 
-/* What weir itself tells the origin of a client stands in the key (scheme, host), or makes each request another's. */
+/*
+ * What weir itself tells the origin of a client stands in the key (scheme, host), or makes each request another's. What
+ * it says of codings, where it makes them itself, is the same for all.
+ */
 static bool
-names_ours(struct str *names, const struct cache_policy *conf, struct arena *a)
+names_ours(struct str *names, const struct cache_policy *conf, const struct request *f)
 {
-    bool host = cache_key_has(conf, STR("host"));
-    char *text = arena_alloc(a, names->n + 1);
+    bool host = cache_key_has(conf, STR("host")), codes = compress_policy_of(f) != NULL;
+    char *text = arena_alloc(f->arena, names->n + 1);
     struct str list = *names, name;
     size_t n = 0;
 
     while (str_list_next(&list, &name)) {
-        if (str_eq(name, STR("x-forwarded-proto")) ||
+        if (str_eq(name, STR("x-forwarded-proto")) || (codes && str_eq(name, STR("accept-encoding"))) ||
             ((str_eq(name, STR("x-forwarded-host")) || str_eq(name, STR("host"))) && host))
             continue;
         if (str_starts(name, STR("x-forwarded-")) || str_eq(name, STR("forwarded")) || str_eq(name, STR("via")) ||
@@ -114,7 +118,7 @@ why_not(struct fill *p, struct cache_control *said, struct cache_terms *terms, s
     cache_control_response(said, &f->response.fields, f->arena);
     if ((why = cache_fresh_terms(terms, &x, &p->conf->defaults)) != NULL)
         return why;
-    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, p->conf, f->arena))
+    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, p->conf, f))
         return "vary";
     return f->open_ended ? "stream" : NULL;
 }
@@ -141,6 +145,8 @@ move_by_rule(struct fill *p, cache_variant variant, bool *stays)
     cache_leave(worker.cache, p->hold);
     p->hold = hold;
     p->rule = rule;
+    if (p->owner != NULL)
+        p->owner->key = key;
     return true;
 }
 

@@ -361,6 +361,9 @@ cache_wait_over(struct timer *t)
     case CACHED_RENEWED:
         act(a, take_news(a, true));
         break;
+    case CACHED_FORMING:
+        pipeline_resume(a->r);
+        break;
     case CACHED_ENTERING:       /* what was seen may have been made good meanwhile */
         act(a, a->seen.number != 0 ? take_news(a, false) : cache_wait_enter(a));
         break;
@@ -401,6 +404,8 @@ tell(struct task *t)
         cache_wait_enlist(a);
         if (a->step == CACHED_WAITING)
             act(a, wait(a));
+        else if (a->step == CACHED_FORMING && cache_form_has_news(a))
+            pipeline_resume(a->r);
         else
             read_on(a);
     }
@@ -425,11 +430,17 @@ cut_slow(void)
         struct cached *a = request_noted(r, &cache_module);
 
         next = r->next;
+        if (a != NULL && a->form.number != 0 &&
+            cache_is_cut(worker.cache, a->form, (uint64_t)(now - a->held_ms))) {
+            a->formless = true;
+            pipeline_resume(r);
+            continue;
+        }
         if (a == NULL || a->hold.number == 0 || !cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms)))
             continue;
         if (a->step == CACHED_WAITING)
             act(a, cache_wait_pass(a, RESULT_BYPASS, "busy"));
-        else if (a->step == CACHED_SERVING && a->lease != NULL)
+        else if ((a->step == CACHED_SERVING || a->step == CACHED_FORMING) && a->lease != NULL)
             pipeline_client_lost(r);
     }
 }

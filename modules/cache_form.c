@@ -1,0 +1,218 @@
+/*
+ * Forms of a stored response: its content in another coding, each made once for all workers and kept beside it. It
+ * alone knows the key of a form, which is made of the response's key and of the number that its content was given when
+ * it was stored: so a form is reached through the response alone, and what holds for that (purges, tags, Vary, its
+ * age, a 304) holds for its forms. One that nothing leads to any more goes as all goes that nobody asks for.
+ *
+ * Invariants: a request that waits for a form holds what that is made of by its lease, as if it were serving that; what
+ * comes of the wait is told by what EDIT's hook is called for again, never from inside the making. Whatever goes wrong
+ * before a form has a head is no more than that there is none.
+ */
+#include "modules/cache_form.h"
+
+#include "modules/sha.h"
+#include "worker/base/clock.h"
+#include "worker/source.h"
+#include "worker/state.h"
+
+#define TRIES 4                 /* of finding that another was there first */
+
+/* All of what is stored is the response's content. */
+static bool
+is_whole(const struct cached *a)
+{
+    const struct request *r = a->r;
+
+    return r->source == &cache_source && r->source_state == a &&
+           (a->step == CACHED_SERVING || a->step == CACHED_FORMING) && a->lease != NULL && !r->no_content &&
+           r->status != 206 && a->ranges.n == 1;
+}
+
+static struct str
+bytes(const void *p, size_t n)
+{
+    return (struct str){p, n};
+}
+
+/* False: nothing can be made of it, or not for long. */
+static bool
+describe(struct form_wanted *w, const struct cached *a, const struct compress_policy *conf,
+         const struct compress_choice *choice)
+{
+    struct form_head *head = &w->head;
+    struct cache_view v;
+
+    *w = (struct form_wanted){.conf = conf, .choice = choice};
+    cache_look(worker.cache, a->hold, &v);
+    if (v.head == NULL || v.base > 0 || v.state == CACHE_BROKEN)
+        return false;
+    *head = (struct form_head){
+        .content = cache_head_content(v.head), .decode = (uint8_t)choice->decode, .encode = (uint8_t)choice->encode,
+        .level = choice->encode != CODING_IDENTITY ? (uint8_t)conf->stored.of[choice->encode] : 0,
+    };
+    w->key = sha_key((struct str[]){STR("form"), bytes(&a->key, sizeof(a->key)), bytes(head, sizeof(*head))}, 3);
+    return head->content != 0;
+}
+
+/* Its hold becomes the lease's, or is left. Where it isn't what it should be, there is none. */
+static int
+take(struct cached *a, const struct form_wanted *w, struct cache_hold hold, enum cache_form *form)
+{
+    const struct form_head *is;
+    struct cache_view v;
+
+    cache_look(worker.cache, hold, &v);
+    is = v.head;
+    if (v.head_n == sizeof(*is) && is->content == w->head.content && is->decode == w->head.decode &&
+        is->encode == w->head.encode && is->level == w->head.level) {
+        *form = is->flags & FORM_IS_POINTLESS ? FORM_POINTLESS : FORM_SERVED;
+        if (*form == FORM_SERVED) {
+            cache_serve_form(a, hold);
+            return HOOK_NEXT;
+        }
+    }
+    cache_leave(worker.cache, hold);
+    return HOOK_NEXT;
+}
+
+static bool
+follow(struct cached *a)
+{
+    struct cache_hold next;
+
+    if (!cache_follow(worker.cache, a->form, &next))
+        return false;
+    cache_leave(worker.cache, a->form);
+    a->form = next;
+    return true;
+}
+
+/* What has become of the one that it waits for. */
+static int
+look_at(struct cached *a, const struct form_wanted *w, enum cache_form *form)
+{
+    struct cache_hold hold;
+    struct cache_view v;
+
+    do {
+        cache_look(worker.cache, a->form, &v);
+        if (v.state == CACHE_FETCHING) {
+            cache_wait_enlist(a);
+            return HOOK_WAIT;
+        }
+        if (v.head != NULL && v.state != CACHE_BROKEN) {
+            hold = a->form;
+            a->form = (struct cache_hold){0};
+            return take(a, w, hold, form);
+        }
+    } while (v.state == CACHE_CONTINUED && follow(a));
+    return HOOK_NEXT;
+}
+
+static int
+find(const struct form_wanted *w, struct cache_hold *hold)
+{
+    struct cache_lookup l = {.key = w->key, .n = 1};
+    int result = cache_find(worker.cache, &l, hold);
+
+    if (result != CACHE_OK)
+        return result;
+    if ((result = cache_verify(worker.cache, *hold)) != CACHE_OK)
+        cache_leave(worker.cache, *hold);
+    return result;
+}
+
+/* Somebody has to make it, or does already. */
+static int
+enter(struct cached *a, const struct form_wanted *w)
+{
+    int result = cache_enter(worker.cache, &w->key, 0, (struct cache_hold){0}, false, (uint64_t)clock_ms(), &a->form);
+
+    if (result == CACHE_BEGUN) {
+        cache_again(worker.cache, a->form);
+        cache_form_make(a, w, a->form);
+    }
+    return result;
+}
+
+/* It is there, or comes, or there will be none. */
+static int
+seek(struct cached *a, const struct form_wanted *w, enum cache_form *form)
+{
+    int result;
+
+    for (; a->tries < TRIES; a->tries++) {
+        struct cache_hold hold;
+
+        if ((result = find(w, &hold)) == CACHE_OK)
+            return take(a, w, hold, form);
+        if (result == CACHE_NONE)
+            result = enter(a, w);
+        if (result == CACHE_BEGUN || result == CACHE_JOINED)
+            return look_at(a, w, form);
+        if (result == CACHE_BUSY)
+            return cache_wait_patient(a) ? HOOK_WAIT : HOOK_NEXT;
+        if (result != CACHE_CHANGED)
+            break;
+    }
+    return HOOK_NEXT;
+}
+
+static void
+begin(struct cached *a)
+{
+    if (a->step == CACHED_FORMING)
+        return;
+    a->step = CACHED_FORMING;
+    a->since_ms = 0;
+    a->tries = 0;
+}
+
+/* It goes on as what is stored, where there is no form: what came of that meanwhile was not looked at. */
+static void
+end(struct cached *a, bool served)
+{
+    timer_stop(&a->timer);
+    cache_form_leave(a);
+    a->step = CACHED_SERVING;
+    if (!served)
+        cache_source.read(a->r);
+}
+
+int
+cache_form(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice,
+           enum cache_form *form)
+{
+    struct cached *a = request_noted(r, &cache_module);
+    struct form_wanted w;
+    int result = HOOK_NEXT;
+
+    *form = FORM_NONE;
+    if (a == NULL || !is_whole(a))
+        return HOOK_NEXT;
+    begin(a);
+    if (!a->formless && describe(&w, a, conf, choice))
+        result = a->form.number != 0 ? look_at(a, &w, form) : seek(a, &w, form);
+    if (result == HOOK_NEXT)
+        end(a, *form == FORM_SERVED);
+    return result;
+}
+
+bool
+cache_form_has_news(const struct cached *a)
+{
+    struct cache_view v;
+
+    if (a->form.number == 0)
+        return false;           /* the store is busy, and its timer comes */
+    cache_look(worker.cache, a->form, &v);
+    return v.state != CACHE_FETCHING;
+}
+
+void
+cache_form_leave(struct cached *a)
+{
+    if (a->form.number != 0)
+        cache_leave(worker.cache, a->form);
+    a->form = (struct cache_hold){0};
+}
