@@ -7,6 +7,7 @@
  */
 #include "modules/cache_vary.h"
 
+#include "modules/accept_encoding.h"
 #include "modules/lines.h"
 #include "modules/sha.h"
 #include "worker/base/log.h"
@@ -123,44 +124,20 @@ cache_vary_names(const struct fields *response, struct arena *a, struct str *nam
     return true;
 }
 
-/* RFC 9110 12.4.2: 0 for a weight of nothing, 1 for any other, -1: it is none. */
-static int
-weight(struct str s)
-{
-    bool zero = true;
-
-    if (s.n == 0 || s.n > 5 || (s.p[0] != '0' && s.p[0] != '1') || (s.n > 1 && s.p[1] != '.'))
-        return -1;
-    for (size_t i = 2; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
-            return -1;
-        zero = zero && s.p[i] == '0';
-    }
-    if (s.p[0] == '1')
-        return zero ? 1 : -1;
-    return zero ? 0 : 1;
-}
-
 /* One of Accept-Encoding (RFC 9110 12.5.3): its name, lower case, without the x- of old, and whether it is wanted. */
 static bool
 read_coding(struct str member, struct str *name, bool *wanted, struct arena *a)
 {
-    struct str rest = member, coding = str_trim(str_cut(&rest, ';'));
-    int w = 1;
+    struct str coding;
+    int weight;
 
-    if (!field_is_token(coding))
+    if (!accept_encoding_member(member, &coding, &weight))
         return false;
-    if (rest.p != NULL) {
-        rest = str_trim(rest);
-        if (rest.n < 2 || lower(rest.p[0]) != 'q' || rest.p[1] != '=')
-            return false;
-        w = weight((struct str){rest.p + 2, rest.n - 2});
-    }
     *name = lowered(coding, a);
     if (str_eq(*name, STR("x-gzip")) || str_eq(*name, STR("x-compress")))
         *name = (struct str){name->p + 2, name->n - 2};
-    *wanted = w > 0;
-    return w >= 0;
+    *wanted = weight > 0;
+    return true;
 }
 
 static bool
@@ -194,7 +171,7 @@ read_codings(struct str list, struct set *wanted, struct set *refused, struct ar
  * identity, all that is not named, and where all that is not named is acceptable.
  */
 static bool
-accept_encoding(struct str value, struct arena *a, struct str *out)
+encodings(struct str value, struct arena *a, struct str *out)
 {
     struct set wanted = {.most = CODINGS_MOST}, refused = {.most = CODINGS_MOST}, kept = {.most = CODINGS_MOST};
     size_t n, m;
@@ -270,7 +247,7 @@ normalise(struct str name, const struct fields *request, struct arena *a, struct
     if (value.p == NULL) {
         parts[0] = STR("");
     } else if (str_eq(name, STR("accept-encoding"))) {
-        if (accept_encoding(value, a, &parts[1]))
+        if (encodings(value, a, &parts[1]))
             parts[0] = STR("s");
     } else if (str_eq(name, STR("accept")) || str_eq(name, STR("accept-language")) ||
                str_eq(name, STR("accept-charset"))) {

@@ -1,6 +1,6 @@
 /*
- * What a response's fields say of content that is coded otherwise than it came. It alone knows which of them are true of
- * certain bytes only: those go, or say less (RFC 9110 7.7, 8.8.3.3).
+ * What a response's fields say of content that is coded otherwise than it came. It alone knows which of them are true
+ * of certain bytes only: those go, or say less (RFC 9110 7.7, 8.8.3.3).
  */
 #include "modules/cache_conditional.h"
 #include "modules/compress.h"
