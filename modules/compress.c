@@ -18,24 +18,42 @@ count_sent(const struct request *r, enum coding encode)
         count_encoded(r, encode - CODING_ZSTD + SLOTS_ZSTD);
 }
 
-/* What the client takes is told by its own field, and what is known of the answer by its own. */
+/* A server's answer isn't there: what is told is what the client decides, and the request. */
+static bool
+is_open(const struct request *r, const struct compress_choice *choice)
+{
+    return r->upstream != NULL && choice->encode == CODING_IDENTITY && !choice->unacceptable &&
+           (choice->why == NULL || strcmp(choice->why, "no-transform") != 0);
+}
+
 static void
-explain(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice)
+explain_open(struct request *r, const struct compress_policy *conf)
 {
     struct accepted accepted;
     enum coding best;
 
     accept_encoding(&r->request.fields, &accepted);
     best = accept_encoding_best(&accepted, conf->order, conf->order_n);
-    if (choice->unacceptable)
-        trace(r, conf->line, "compress: 406, the client takes no coding that can be made, nor what is not coded");
-    else if (choice->encode != CODING_IDENTITY)
-        trace(r, conf->line, "compress: %.*s", STR_ARG(coding_name(choice->encode)));
-    else if (best < CODINGS && best != CODING_IDENTITY && r->upstream != NULL)
+    if (best == CODINGS)
+        trace(r, conf->line, "compress: 406, unless the server sends what the client takes");
+    else if (best == CODING_IDENTITY)
+        trace(r, conf->line, "compress: not encoded (not accepted)");
+    else
         trace(r, conf->line, "compress: %.*s, where the answer's type and size call for it",
               STR_ARG(coding_name(best)));
+}
+
+static void
+explain(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice)
+{
+    if (is_open(r, choice))
+        explain_open(r, conf);
+    else if (choice->unacceptable)
+        trace(r, conf->line, "compress: 406, the client refuses content as it is, and nothing else can be made of it");
+    else if (choice->encode != CODING_IDENTITY)
+        trace(r, conf->line, "compress: %.*s", STR_ARG(coding_name(choice->encode)));
     else
-        trace(r, conf->line, "compress: not coded (%s)", choice->why != NULL ? choice->why : "not accepted");
+        trace(r, conf->line, "compress: not encoded (%s)", choice->why != NULL ? choice->why : "not accepted");
 }
 
 /* Whether content that is not coded would do. */
@@ -97,7 +115,7 @@ edit(struct request *r, const void *data)
         return HOOK_NEXT;
     }
     compress_choose(conf, r, &choice);
-    if (r->trace != NULL)
+    if (r->trace != NULL && r->status != 406)
         explain(r, conf, &choice);
     if (choice.varies || r->status == 406)
         compress_fields_vary(r);

@@ -281,6 +281,62 @@ def test_rate_limit():
     a.ends("prefix: /limited", "proxied to upstream plain")
 
 
+COMPRESS = """\
+listen: 127.0.0.1:18080
+upstreams: {app: {servers: ["127.0.0.1:9000"]}}
+compress: {encodings: [br, gzip]}               # outer
+sites:
+  - hosts: ["*"]
+    routes:
+      - match: {path: /own}                     # own
+        respond: {body: "fine, and long enough"}
+        compress: {min_size: 10}                # inner
+      - match: {path: /short}                   # short
+        respond: {body: "fine"}
+      - match: {path: /off}
+        compress: off
+        proxy: app
+      - match: {path: /served}                  # served
+        proxy: app
+"""
+
+
+def compressed(path, *headers):
+    more = [a for h in headers for a in ("-H", h)]
+    return ask("GET", "http://t:18080" + path, *more, text=COMPRESS)
+
+
+def told(a):
+    return [l for l in a.remarks("EDIT") if l.startswith("compress: ")]
+
+
+def test_compress_of_an_answer():
+    for accepted, said in (("gzip, br;q=0.5", "gzip"), ("gzip, br", "br"), ("*", "br"), ("identity;q=0, gzip", "gzip"),
+                           ("zstd", "not encoded (not accepted)")):
+        a = compressed("/own", "Accept-Encoding: " + accepted).says("# inner", "EDIT", "compress: " + said)
+        assert len(told(a)) == 1, a.lines
+        a.says("# own", "SEND", "  < Vary: Accept-Encoding").ends("# own", "200 by weir (respond)")
+    compressed("/own").says("# inner", "EDIT", "compress: not encoded (not accepted)")
+    a = compressed("/short", "Accept-Encoding: br").says("# outer", "EDIT", "compress: not encoded (min_size)")
+    a.hides("Vary").ends("# short", "200 by weir (respond)")
+    for path, mark in ("/own", "# inner"), ("/short", "# outer"):
+        a = compressed(path, "Accept-Encoding: identity;q=0").ends("# " + path[1:], "406 by weir (compress)")
+        a.says(mark, "EDIT", "compress: 406, the client refuses content as it is, and nothing else can be made of it")
+        assert len(told(a)) == 1, a.lines
+
+
+def test_compress_of_what_a_server_may_say():
+    for header, said in (("Accept-Encoding: gzip", "gzip, where the answer's type and size call for it"),
+                         ("Accept-Encoding: zstd", "not encoded (not accepted)"),
+                         ("Accept: x", "not encoded (not accepted)"),
+                         ("Accept-Encoding: identity;q=0", "406, unless the server sends what the client takes"),
+                         ("Cache-Control: no-transform", "not encoded (no-transform)")):
+        a = compressed("/served", "Accept-Encoding: br;q=0.1" if "no-" in header else "X: y", header)
+        a.says("# outer", "EDIT", "compress: " + said).ends("# served", "proxied to upstream app")
+        assert len(told(a)) == 1, a.lines
+    assert not told(compressed("/off", "Accept-Encoding: gzip"))
+
+
 def test_trusted_proxies():
     said = ["-H", "X-Forwarded-For: 203.0.113.9, 192.0.2.1", "-H", "X-Forwarded-Proto: https"]
     a = ask("GET", WWW + "/closed", *said, "--from", "10.1.2.3")
