@@ -7,7 +7,7 @@ import ssl
 
 from lib import tls
 from lib.daemon import ANSWER, GET
-from lib.weir import Origin, connect, free_port, run, start, temp_dir, wait
+from lib.weir import Origin, connect, free_port, run, start, temp_dir, truncated, wait
 
 NAME = r"weir_[a-z0-9_]+"
 LABELS = r'\{[a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*\}'
@@ -165,6 +165,43 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
     ends = tls.openssl("x509", "-in", certificate.leaf, "-noout", "-enddate").decode().strip().partition("=")[2]
     value = stats[f'weir_certificate_not_after_seconds{{certificate="{certificate.cert}"}}']
     assert value == ssl.cert_time_to_seconds(ends)
+
+
+def test_compression():
+    def answer(_, request):
+        coded = b"Content-Encoding: gzip\r\n" if request.target == "/none" else b""
+        return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%sContent-Length: 5000\r\n\r\n%s" % (coded, b"a" * 5000)
+
+    weir = start(f"""
+upstreams: {{app: {{servers: ["{Origin(answer).address}"]}}}}
+sites:
+  - hosts: ["*"]
+    routes:
+      - {{match: {{prefix: /two}}, name: two, proxy: app}}
+      - {{name: one, proxy: app, compress: {{}}}}
+""")
+    c = weir.connect()
+    for target in "/", "/two", "/a":
+        c.ask(f"GET {target} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: gzip\r\n\r\n")
+    c.ask(GET)
+    assert truncated(lambda: weir.get("/none"))         # says gzip, and is none
+    want = {
+        '{encoding="gzip"}': {"encoded_responses_total": 2, "encodings_total": 2, "decodings_total": 1},
+        '{encoding="zstd"}': {"encoded_responses_total": 0, "encodings_total": 0, "decodings_total": 0},
+        '{encoding="br"}': {"encoded_responses_total": 0, "encodings_total": 0, "decodings_total": 0},
+        "": {"encoded_bytes_in_total": 10000, "coding_errors_total": 1, "coding_refused_total": 0},
+    }
+    want = {name + labels: n for labels, names in want.items() for name, n in names.items()}
+    stats = weir.wait_stats(lambda s: all(s["weir_" + k] == n for k, n in want.items()), "what was coded")
+    assert 0 < stats["weir_encoded_bytes_out_total"] < 1000
+
+    def of_route(name, of="one"):
+        name, _, labels = name.partition("{")
+        return f'weir_route_{name}{{route="{of}"{"," if labels else "}"}{labels}'
+
+    assert (got := {k: stats.get(of_route(k)) for k in want}) == want, got
+    assert stats[of_route("encoded_bytes_out_total")] == stats["weir_encoded_bytes_out_total"]
+    assert not any(of_route(k, "two") in stats for k in want), "a route where nothing was coded"
 
 
 if __name__ == "__main__":
