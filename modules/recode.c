@@ -202,12 +202,17 @@ is_pressed(const struct recode *c)
     return c->budget == 0 && !body->ended && !body->broken;
 }
 
-/* A live source has no more at this moment, and the encoder keeps something back. */
+/*
+ * A live source has no more at this moment, and the encoder keeps something back. Not where that was all: an encoder that
+ * has begun to end must not be told to let go any more.
+ */
 static bool
 is_dry(const struct recode *c)
 {
+    const struct flow *from = c->plan.decode != CODING_IDENTITY ? &c->middle : c->r->inflow;
+
     return c->plan.live && c->unflushed && !c->flushing && c->encoder != NULL && c->r->inflow->bytes == 0 &&
-           c->middle.bytes == 0;
+           c->middle.bytes == 0 && !from->ended;
 }
 
 static void
