@@ -17,8 +17,9 @@
 struct look {
     const struct fields *fields;
     struct str type;            /* without parameters; p NULL: none */
+    bool worth;                 /* the type is one that the policy names */
     enum coding coded;
-    uint32_t says;              /* directives, those of a targeted field too */
+    uint32_t says;              /* directives, those of a targeted field too; none where nothing comes of it anyway */
     bool part;                  /* a 206: the whole of it is chosen for, to know whether that varies */
 };
 
@@ -27,13 +28,18 @@ struct look {
 static bool
 matters(struct str name)
 {
-    static const char *const names[] = {"content-type", "content-encoding", "content-range", "cache-control",
-                                        "weir-cache-control", "cdn-cache-control", "set-cookie"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (str_ieq(name, str_of(names[i])))
-            return true;
-    return false;
+    switch (name.n > 0 ? name.p[0] | 0x20 : 0) {
+    case 'c':
+        return str_ieq(name, STR("Content-Type")) || str_ieq(name, STR("Content-Encoding")) ||
+               str_ieq(name, STR("Content-Range")) || str_ieq(name, STR("Cache-Control")) ||
+               str_ieq(name, STR("CDN-Cache-Control"));
+    case 's':
+        return str_ieq(name, STR("Set-Cookie"));
+    case 'w':
+        return str_ieq(name, STR("Weir-Cache-Control"));
+    default:
+        return false;
+    }
 }
 
 /* The lines that matter, of its block and of its fields, in *own; or its fields, where there is no block. */
@@ -79,22 +85,6 @@ is_type(struct str s)
     return field_is_token(type) && field_is_token(rest);
 }
 
-static void
-look_at(struct look *l, const struct request *r, struct fields *own)
-{
-    struct str type;
-
-    l->fields = gather(r, own);
-    l->part = r->status == 206;
-    l->coded = coding_of_message(l->fields);
-    l->says = directives(l->fields, r->arena);
-    type = fields_value(l->fields, FIELD_CONTENT_TYPE);
-    type = str_trim(str_cut(&type, ';'));
-    l->type = is_type(type) ? type : STR_NONE;
-}
-
-/* --- what may be done --- */
-
 static bool
 begins(struct str s, struct str with)
 {
@@ -114,6 +104,23 @@ is_listed(const struct str_list *types, struct str type)
     }
     return false;
 }
+
+static void
+look_at(const struct compress_policy *conf, const struct request *r, struct look *l, struct fields *own)
+{
+    struct str type;
+
+    l->fields = gather(r, own);
+    l->part = r->status == 206;
+    l->coded = coding_of_message(l->fields);
+    type = fields_value(l->fields, FIELD_CONTENT_TYPE);
+    type = str_trim(str_cut(&type, ';'));
+    l->type = is_type(type) ? type : STR_NONE;
+    l->worth = l->type.p != NULL && is_listed(&conf->types, l->type) && !begins(l->type, STR("multipart/byteranges"));
+    l->says = l->worth || l->coded != CODING_IDENTITY ? directives(l->fields, r->arena) : 0;
+}
+
+/* --- what may be done --- */
 
 static bool
 says_no_transform(const struct request *r)
@@ -171,7 +178,7 @@ why_not_encoded(const struct compress_policy *conf, const struct request *r, con
 {
     if (conf->order_n == 0)
         return "encodings";
-    if (l->type.p == NULL || begins(l->type, STR("multipart/byteranges")) || !is_listed(&conf->types, l->type))
+    if (!l->worth)
         return "type";
     if (is_small(conf, r, l))
         return "min_size";
@@ -233,7 +240,7 @@ compress_choose(const struct compress_policy *conf, const struct request *r, str
     *out = (struct compress_choice){.why = "status"};
     if (!has_content(r))
         return;
-    look_at(&l, r, &own);
+    look_at(conf, r, &l, &own);
     accept_encoding(&r->request.fields, &accepted);
     whole = why_untouched(r, &l);
     plain = why_not_encoded(conf, r, &l);

@@ -1,6 +1,6 @@
 /*
  * What a client takes. Input is lines of Accept-Encoding, any bytes. Weights are thousandths, and of what can't be read
- * nothing is left but identity; the best of what is offered is acceptable, and nothing offered is liked better; the same
+ * nothing is left but identity; the best of what is offered is acceptable, nothing offered is liked better; the same
  * as one line, or said twice, comes to the same; with one more refusal nothing is liked better.
  */
 #include <stdlib.h>
