@@ -8,18 +8,32 @@
 #include "modules/codec_parts.h"
 #include "worker/base/log.h"
 
-#define BLOCK_LOG 16            /* 64 KiB of input at a time */
-/* From this level on the tables for a window over 64 KiB would be 8 to 32 MiB. */
-#define SMALL_WINDOW_FROM 7
-#define SMALL_WINDOW_LOG 16
+/*
+ * So much goes in between two flushes: what the library gathers for one metablock (RFC 7932 9.2) would grow to some MiB,
+ * for half a percent of size.
+ */
+#define BLOCK_LOG 16
+#define BLOCK ((size_t)1 << BLOCK_LOG)
+
+struct encoder {
+    BrotliEncoderState *brotli;
+    size_t fed;                 /* since the last flush, BLOCK at most */
+    bool flushing;              /* the library wants nothing but room for output */
+};
 
 /* --- encoder --- */
 
+/* What a state comes to have, in KiB, measured; it takes most of it with its first content. By level. */
 static size_t
 expected(const struct codec *c)
 {
-    (void)c;
-    return (size_t)1024 * 1024;
+    static const uint16_t small[] = {64, 64, 384, 384, 640, 640, 640, 640};
+    static const uint16_t middle[] = {160, 320, 704, 704, 1088, 1088, 1088, 1088};
+    static const uint16_t large[] = {160, 768, 1408, 1408, 2176, 2752, 3776, 9984};
+    const uint16_t *kib = c->window <= 12 ? small : c->window <= 15 ? middle : large;
+
+    _Static_assert(sizeof(large) / sizeof(large[0]) == CODEC_BR_MOST + 1, "one for each level");
+    return (size_t)kib[c->level] * 1024;
 }
 
 static void
@@ -33,16 +47,40 @@ static bool
 begin_encoder(struct codec *c)
 {
     int window = c->window < CODEC_WINDOW_LOG ? c->window + 1 : c->window;
+    struct encoder *e = codec_alloc(c, sizeof(*e));
 
-    codec_claim(c, expected(c));
-    c->state = BrotliEncoderCreateInstance(codec_alloc, codec_free, c);
-    if (c->state == NULL)
+    c->state = e;
+    if (e == NULL)
         return false;
-    if (c->level >= SMALL_WINDOW_FROM && window > SMALL_WINDOW_LOG)
-        window = SMALL_WINDOW_LOG;
-    set(c->state, BROTLI_PARAM_QUALITY, c->level);
-    set(c->state, BROTLI_PARAM_LGWIN, window);
-    set(c->state, BROTLI_PARAM_LGBLOCK, BLOCK_LOG);
+    codec_claim(c, expected(c));
+    *e = (struct encoder){.brotli = BrotliEncoderCreateInstance(codec_alloc, codec_free, c)};
+    if (e->brotli == NULL)
+        return false;
+    set(e->brotli, BROTLI_PARAM_QUALITY, c->level);
+    set(e->brotli, BROTLI_PARAM_LGWIN, window);
+    set(e->brotli, BROTLI_PARAM_LGBLOCK, BLOCK_LOG);
+    return true;
+}
+
+/* Takes all input up to the next flush of ours, unless the output is full. */
+static bool
+step(struct encoder *e, struct codec_io *io, BrotliEncoderOperation operation)
+{
+    size_t part = e->flushing ? 0 : BLOCK - e->fed < io->in_n ? BLOCK - e->fed : io->in_n, left = part;
+
+    if (part < io->in_n)
+        operation = BROTLI_OPERATION_PROCESS;
+    if (e->flushing || (e->fed + part == BLOCK && operation == BROTLI_OPERATION_PROCESS))
+        operation = BROTLI_OPERATION_FLUSH;
+    if (!BrotliEncoderCompressStream(e->brotli, operation, &left, (const uint8_t **)&io->in, &io->out_n,
+                                     (uint8_t **)&io->out, NULL))
+        return false;
+    io->in_n -= part - left;
+    e->fed += part - left;
+    if (operation == BROTLI_OPERATION_FLUSH && left == 0) {
+        e->flushing = BrotliEncoderHasMoreOutput(e->brotli);
+        e->fed = 0;
+    }
     return true;
 }
 
@@ -54,21 +92,26 @@ encode(struct codec *c, struct codec_io *io, enum codec_op op)
         [CODEC_FLUSH] = BROTLI_OPERATION_FLUSH,
         [CODEC_END] = BROTLI_OPERATION_FINISH,
     };
+    struct encoder *e = c->state;
 
-    if (!BrotliEncoderCompressStream(c->state, operation[op], &io->in_n, (const uint8_t **)&io->in, &io->out_n,
-                                     (uint8_t **)&io->out, NULL))
-        return CODEC_ERROR;
-    if (io->in_n > 0 || BrotliEncoderHasMoreOutput(c->state))
-        return CODEC_FULL;
-    if (op != CODEC_END)
-        return CODEC_WANTS;
-    return BrotliEncoderIsFinished(c->state) ? CODEC_DONE : CODEC_FULL;
+    do {
+        if (!step(e, io, operation[op]))
+            return CODEC_ERROR;
+        if (BrotliEncoderHasMoreOutput(e->brotli))
+            return CODEC_FULL;
+    } while (io->in_n > 0 || (op == CODEC_END && !BrotliEncoderIsFinished(e->brotli)));
+    return op == CODEC_END ? CODEC_DONE : CODEC_WANTS;
 }
 
 static void
 end_encoder(struct codec *c)
 {
-    BrotliEncoderDestroyInstance(c->state);
+    struct encoder *e = c->state;
+
+    if (e == NULL)
+        return;
+    BrotliEncoderDestroyInstance(e->brotli);
+    codec_free(c, e);
     c->state = NULL;
 }
 

@@ -10,9 +10,6 @@
 #include "modules/codec_parts.h"
 #include "worker/base/log.h"
 
-/* Tables of the levels that would have larger ones: 512 KiB each. */
-#define TABLE_LOG 17
-#define TABLES_BOUND_FROM 4
 
 struct decoder {
     ZSTD_DCtx *ctx;
@@ -26,6 +23,20 @@ static void
 set(ZSTD_CCtx *ctx, ZSTD_cParameter parameter, int value)
 {
     check(!ZSTD_isError(ZSTD_CCtx_setParameter(ctx, parameter, value)));
+}
+
+/*
+ * Of the two tables, each 4 bytes times two to the power of it. A level's own are made for windows of 2 MiB and more, and
+ * take up to 64 MiB; for ours these find nearly as much. 0: the level's own are smaller.
+ */
+static int
+table_log(const struct codec *c)
+{
+    int most = c->level > 3 ? 17 : c->level == 3 ? 16 : 0;
+
+    if (c->window >= CODEC_WINDOW_LOG)
+        return most;
+    return most == 0 || most > c->window ? c->window : most;
 }
 
 /* Nothing is put in, but it makes the library take its memory. */
@@ -55,10 +66,8 @@ begin_encoder(struct codec *c)
     set(c->state, ZSTD_c_windowLog, c->window);
     set(c->state, ZSTD_c_checksumFlag, 0);
     set(c->state, ZSTD_c_dictIDFlag, 0);
-    if (c->level >= TABLES_BOUND_FROM) {
-        set(c->state, ZSTD_c_hashLog, TABLE_LOG);
-        set(c->state, ZSTD_c_chainLog, TABLE_LOG);
-    }
+    set(c->state, ZSTD_c_hashLog, table_log(c));
+    set(c->state, ZSTD_c_chainLog, table_log(c));
     return prime(c);
 }
 
