@@ -27,15 +27,14 @@ def test_killed_and_back():
     for n in range(1, 4):
         weir.ask(GET)
         weir.wait_stats(lambda s, n=n: s['weir_requests_total{code="2xx"}'] == 2 * n - 1)
-        began = time.monotonic()
         kill_worker(weir)
         assert weir.ask(GET).status == 200
-        assert time.monotonic() - began < 1
         weir.wait_stats(lambda s, n=n: s['weir_requests_total{code="2xx"}'] == 2 * n
                         and s['weir_worker_requests_total{worker="0",code="2xx"}'] == 2 * n
                         and s['weir_route_requests_total{route="all",code="2xx"}'] == 2 * n
                         and s["weir_worker_restarts_total"] == n and s['weir_connections{state="active"}'] == 0)
     assert title(weir.worker_pids()[0]) == "weir: worker 0, generation 1"
+    assert "starts again in" not in weir.errors(), "at once"
 
 
 def test_only_its_own_requests_fail():
@@ -94,7 +93,8 @@ def test_a_retired_one_is_not_replaced():
     gone(old)
     let.set()
     assert weir.ask(GET).status == 200
-    assert [title(p) for p in weir.worker_pids()] == ["weir: worker 0, generation 2"]
+    # the master has still to bury it
+    wait(lambda: [title(p) for p in weir.worker_pids()] == ["weir: worker 0, generation 2"], "the new worker alone")
 
 
 def test_one_that_hangs_is_killed():
