@@ -42,16 +42,16 @@ def test_client_body():
     assert origin.peer().sock and wait(lambda: origin.peer().gone, "the origin's end of it")
     assert not origin.requests
     # while bytes come, the timer starts anew
-    assert weir.connect().send(POST.format(100)).drip(100 * b"a", pause=0.01).response().status == 200
+    weir = proxy(origin, "timeouts: {client_body: 1s}")
+    assert weir.connect().send(POST.format(100)).drip(100 * b"a", pause=0.02).response().status == 200
 
 
 def test_client_timers_do_not_run_while_the_origin_thinks():
     def answer(peer, request):
-        time.sleep(1)           # longer than each of the timers
+        time.sleep(2.5)         # longer than each of the timers
         return OK
 
-    weir = proxy(Origin(answer), "timeouts: {client_header: 300ms, client_body: 300ms, client_idle: 300ms, "
-                                 "client_write: 300ms}")
+    weir = proxy(Origin(answer), "timeouts: {client_header: 1s, client_body: 1s, client_idle: 1s, client_write: 1s}")
     assert weir.ask(POST.format(5) + "hello").status == 200
 
 

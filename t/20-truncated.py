@@ -57,7 +57,7 @@ def test_a_reset_is_no_end_of_a_body_until_close():
 
 
 def test_a_stalled_body_is_cut():
-    c = proxy(Origin(CUT[0]), "timeouts: {upstream: 300ms}").connect().send(GET)
+    c = proxy(Origin(CUT[0]), "timeouts: {upstream: 2s}").connect().send(GET)
     assert truncated(c.response)
 
 

@@ -70,13 +70,13 @@ def test_a_status_is_no_failure():
 
 
 def test_each_kind_of_failure():
-    for raw, what in [(lambda p: (p.request(), p.send(b"nonsense\r\n\r\n")), "malformed"),
-                      (lambda p: (p.request(), p.reset()), "reset"),
-                      (lambda p: (p.request(), p.send(BROKEN), p.close()), "reset"),
-                      (lambda p: p.rest(), "timeout")]:
+    for raw, what, patience in [(lambda p: (p.request(), p.send(b"nonsense\r\n\r\n")), "malformed", "60s"),
+                                (lambda p: (p.request(), p.reset()), "reset", "60s"),
+                                (lambda p: (p.request(), p.send(BROKEN), p.close()), "reset", "60s"),
+                                (lambda p: p.rest(), "timeout", "200ms")]:
         bad, good = Origin(raw=raw), Origin()
         weir = start(text([bad.address, good.address], "eject: {failures: 1, for: 1h}, retry: off") +
-                     "timeouts: {upstream: 200ms}\n")
+                     f"timeouts: {{upstream: {patience}}}\n")
         for _ in range(4):
             weir.connect().send(GET).sock.recv(65536)
         weir.wait_log(f"server {bad.address}: ejected .* the last: {what}")

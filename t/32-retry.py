@@ -65,7 +65,7 @@ def test_statuses_and_resets_for_safe_methods():
 
 def test_timeout():
     good = Origin()
-    weir = two(Origin(raw=lambda p: p.rest()), good, top="timeouts: {upstream: 200ms}\n")
+    weir = two(Origin(raw=lambda p: p.rest()), good, top="timeouts: {upstream: 1s}\n")
     assert weir.get().status == 200
 
 

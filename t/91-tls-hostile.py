@@ -107,7 +107,7 @@ def test_a_broken_record():
 
 def test_stalled_handshakes():
     """Have client_header, as a head has."""
-    weir = serve(more="timeouts: {client_header: 700ms}")
+    weir = serve(more="timeouts: {client_header: 2s}")
     out = ssl.MemoryBIO()
     hello = tls.context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=NAME)
     try:
@@ -123,7 +123,7 @@ def test_stalled_handshakes():
             c.rest()
         except ConnectionResetError:
             pass
-    assert 0.5 < time.monotonic() - began < 15
+    assert 1.5 < time.monotonic() - began < 20
     c = connect(weir.address, NAME)         # the rest of that time is the head's
     c.send(GET[:20])
     assert c.response().status == 408

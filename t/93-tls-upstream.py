@@ -646,8 +646,8 @@ def test_a_tunnel():
 
 # --- health checks ---
 
-def checked(servers, health, tls="", upstream="", **how):
-    checks = f"{{{health}, {OFTEN}, rise: 1, fall: 1}}"
+def checked(servers, health, tls="", upstream="", patience="30s", **how):
+    checks = f"{{{health}, {OFTEN}, timeout: {patience}, rise: 1, fall: 1}}"
     return secured(servers, tls, f"keepalive: 0, health: {checks}, {upstream}".rstrip(", "), **how)
 
 
@@ -671,7 +671,7 @@ def test_checks_over_tls():
         bad = Origin(raw=lambda peer: (peer.send(OK), peer.rest()))
         down(checked(bad, health), bad, "TLS handshake failed: the server does not speak TLS")
         bad = Origin(raw=lambda peer: peer.rest())
-        down(checked(bad, f"timeout: 100ms, {health}"), bad, "timed out in the TLS handshake")
+        down(checked(bad, health, patience="100ms"), bad, "timed out in the TLS handshake")
 
 
 def test_a_check_over_tls_goes_up_and_down():

@@ -190,9 +190,13 @@ def test_ends():
 def test_timers():
     """`tunnel` alone holds for it."""
     weir = front(Chat(), "timeouts: {client_body: 200ms, client_write: 200ms, client_idle: 200ms, upstream: 200ms, "
-                         "tunnel: 2s}")
-    c = h2.connect(weir.address)
-    s = c.head(chat(c))
+                         "tunnel: 4s}")
+
+    def opened():
+        c = h2.connect(weir.address)
+        s = c.head(chat(c))
+        return s.status == 200 and (c, s)       # 504 where the origin is slower than that
+    c, s = wait(opened, "a tunnel")
     for _ in range(3):
         had = len(s.data)
         try:

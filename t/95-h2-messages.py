@@ -287,7 +287,7 @@ def test_client_header():
 
 def test_client_body():
     origin = Seen()
-    weir = front(origin, "timeouts: {client_body: 400ms}")
+    weir = front(origin, "timeouts: {client_body: 1s}")
     c = h2.connect(weir.address)
     given_up(c, c.request("POST", "/open", "content-length: 5", end=False))
     s = c.request("POST", "/open", end=False)
@@ -298,7 +298,7 @@ def test_client_body():
     s = c.request("POST", "/", end=False)
     for _ in range(8):
         c.data(s, b"x")
-        time.sleep(0.1)
+        time.sleep(0.2)
     c.upload(s, b"", end=True)
     assert c.response(s).text == "x" * 8
 
@@ -330,11 +330,10 @@ def test_client_write():
 
 def test_client_timers_rest_while_the_origin_thinks():
     def answer(peer, request):
-        time.sleep(1)
+        time.sleep(2.5)
         return OK
 
-    weir = front(Origin(answer), "timeouts: {client_header: 300ms, client_body: 300ms, client_idle: 300ms, "
-                                 "client_write: 300ms}")
+    weir = front(Origin(answer), "timeouts: {client_header: 1s, client_body: 1s, client_idle: 1s, client_write: 1s}")
     assert h2.connect(weir.address).ask("POST", "/", data=b"hello").status == 200
 
 

@@ -16,7 +16,7 @@ def serve(*origins, upstream="", server="", more=""):
     servers = ", ".join(f'{{address: "{o.address}"{server}}}' for o in origins)
     w = start(f"""
 upstreams: {{app: {{protocol: h2c, servers: [{servers}], eject: {{failures: 0}}{upstream}}}}}
-sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
+sites: [{{hosts: ["*"], routes: [{{match: {{path: /well}}, timeouts: {{upstream: 20s}}, proxy: app}}, {{proxy: app}}]}}]
 listen: [{{address: "127.0.0.1:{port}", h2c: true}}]
 {more}""")
     w.address = ("127.0.0.1", port)
@@ -163,6 +163,23 @@ def ends(c, s, how):
     return None
 
 
+def asks(w, seen, over, how, content, leave):
+    """The client, once its request is at the server. None: the server was slower than weir's patience."""
+    if over == "HTTP/2":
+        c = h2.connect(w.address)
+        c.request("POST", f"/{how}", data=content, end=leave is None)
+        p = c.peer
+    else:
+        length = f"Content-Length: {100000 if leave else len(content)}\r\n"
+        p = connect(w.address).send(get(f"/{how}", "POST", length), content)
+    try:
+        wait(lambda: seen, "the request", 2)
+    except AssertionError:
+        p.close()
+        return None
+    return p
+
+
 def test_every_end_gives_the_place_back():
     """The server has one: who comes next waits for it, whoever ended it, and at whatever moment."""
     seen = []
@@ -180,14 +197,7 @@ def test_every_end_gives_the_place_back():
             for content in b"", b"some":
                 for leave in "reset", "close", None:
                     seen.clear()
-                    if over == "HTTP/2":
-                        c = h2.connect(w.address)
-                        c.request("POST", f"/{how}", data=content, end=leave is None)
-                        p = c.peer
-                    else:
-                        length = f"Content-Length: {100000 if leave else len(content)}\r\n"
-                        p = connect(w.address).send(get(f"/{how}", "POST", length), content)
-                    wait(lambda: seen, f"{how} at the server")
+                    p = wait(lambda: asks(w, seen, over, how, content, leave), f"{how} at the server")
                     if leave:
                         getattr(p, leave)()
                     r = w.ask(get("/well"))

@@ -157,7 +157,7 @@ def test_idle_connections_are_kept_and_closed():
         serve()(c)
         ends.append(c.goaways)
     origin = scripted(script)
-    w = lib.start(yaml(origin.address, upstream="keepalive_timeout: 300ms"))
+    w = lib.start(yaml(origin.address, upstream="keepalive_timeout: 2s"))
     for _ in range(3):
         assert w.get().status == 200
     assert origin.connections == 1
@@ -374,7 +374,7 @@ def test_time_is_up():
         c.is_reset(s, h2.CANCEL)
         c.ends()
     origin = scripted(first, serve())
-    w = lib.start(yaml(origin.address, more="timeouts: {upstream: 300ms}", upstream="retry: {attempts: 0}"))
+    w = lib.start(yaml(origin.address, more="timeouts: {upstream: 2s}", upstream="retry: {attempts: 0}"))
     assert w.get().status == 504
     assert w.get().status == 200    # nothing came on that connection: it is not used again
     assert origin.connections == 2
