@@ -65,15 +65,17 @@ def private_bytes(pid):
 
 
 def test_memory_of_an_idle_client():
-    weir = proxy(Origin(OK), f"access_log: off\nlimits: {{connections: {CLIENTS + 100}}}")
+    weir = proxy(Origin(OK), f"access_log: off\nlimits: {{connections: {CLIENTS + 100}}}\n"
+                               "timeouts: {client_idle: 10m}")
     pid = worker(weir)
     if sanitized(pid):
         raise Skip("a sanitizer has its own idea of memory")
 
     def idle(n):
-        clients = [weir.connect() for _ in range(n)]
-        for c in clients:
-            assert c.ask(GET).status == 200
+        clients = []
+        for _ in range(n):
+            clients.append(weir.connect())
+            assert clients[-1].ask(GET).status == 200
         return clients
     kept = idle(100)                # whatever is there once is there now
     before = private_bytes(pid)

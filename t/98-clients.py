@@ -72,7 +72,7 @@ def test_curl():
         assert curl("-X", "DELETE") == f"{hashlib.sha256().hexdigest()} DELETE 2"
         head = curl("-I")
         assert head.startswith("HTTP/2 200") and head.endswith(" 2"), head
-        lines = front.weir.access(6 if base == front.secure else 12)
+        lines = front.weir.access(7 if base == front.secure else 14)
         assert all(l.startswith("HTTP/2.0 ") for l in lines) and f"HTTP/2.0 {scheme} HEAD / 200" in lines, lines
 
 
