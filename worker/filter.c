@@ -23,11 +23,15 @@ filter_begin(struct request *r, const struct filter *filter, void *state)
 void
 filter_go_on(struct request *r)
 {
+    uint64_t eaten;
+
     if (r->filter == NULL || !r->started || r->finished)
         return;
+    eaten = r->inflow->passed - r->inflow->bytes;
     r->filter->run(r);
     r->front->send(r);
-    if (!r->finished && flow_resumes(r->inflow))
+    /* a source that waits for the last bytes to be gone is asked where some went, not again and again */
+    if (!r->finished && r->inflow->passed - r->inflow->bytes != eaten && flow_resumes(r->inflow))
         pipeline_room(r);
 }
 
