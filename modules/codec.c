@@ -30,6 +30,7 @@
 struct codec_block {
     _Alignas(max_align_t) struct codec_block *next;
     size_t size;                /* behind it */
+    bool used;                  /* since the codec was had */
 };
 
 static struct codec *idle;      /* the youngest first */
@@ -57,13 +58,19 @@ recount(struct codec *c)
     c->counted = counted;
 }
 
+/* All that it keeps, or only what this life of it had no use for: another's would find no use for it either. */
 static void
-drop_kept(struct codec *c)
+drop_kept(struct codec *c, bool all)
 {
-    while (c->kept != NULL) {
-        struct codec_block *b = c->kept;
+    struct codec_block **at = &c->kept, *b;
 
-        c->kept = b->next;
+    while ((b = *at) != NULL) {
+        if (b->used && !all) {
+            b->used = false;
+            at = &b->next;
+            continue;
+        }
+        *at = b->next;
         c->blocks -= b->size;
         free(b);
     }
@@ -76,7 +83,7 @@ destroy(struct codec *c)
     c->kind->end(c);
     c->state = NULL;
     c->outside = c->claim = 0;
-    drop_kept(c);
+    drop_kept(c, true);
     check(c->counted == 0);
 }
 
@@ -151,6 +158,7 @@ take_kept(struct codec *c, size_t n)
         return NULL;
     b = *best;
     *best = b->next;
+    b->used = true;
     return b;
 }
 
@@ -167,7 +175,7 @@ codec_alloc(void *opaque, size_t n)
     b = malloc(sizeof(*b) + n);
     if (b == NULL)
         return NULL;
-    b->size = n;
+    *b = (struct codec_block){.size = n, .used = true};
     c->blocks += n;
     recount(c);
     return b + 1;
@@ -292,7 +300,8 @@ codec_put(struct codec *c)
     c->used = false;
     if (c->kind->rest != NULL)
         c->kind->rest(c);
-    codec_claim(c, 0);
+    c->claim = 0;
+    drop_kept(c, false);
     c->rested_ms = clock_ms();
     c->next = idle;
     idle = c;
