@@ -9,7 +9,7 @@ import time
 from lib.crowd import BODY, Crowd, Member, active, cached, result
 from lib.daemon import Daemon
 from lib.digest import Clients, answer
-from lib.weir import Origin, run, wait
+from lib.weir import DEADLINE, Origin, run, wait
 
 TARGETS = [f"/{kind}/{200 + 37 * i % 20000}/n{i}" for i in range(150) for kind in ("len", "chunked")]
 HEAD = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: %d\r\n\r\n"
@@ -31,18 +31,23 @@ def warm(kind=None):
 
 def under_load(weir, origin, seconds, disturb, every, may_cut=False):
     """Returns how often it was disturbed, and how many requests the origin got meanwhile."""
-    clients = Clients(weir, TARGETS, seconds + 1)
+    clients = Clients(weir, TARGETS, 4 * DEADLINE)
     before = result(weir.stats(), "hit")
-    wait(lambda: result(weir.stats(), "hit") > before + 100, "the load")
-    end, n = time.monotonic() + seconds - 0.5, 0
-    while time.monotonic() < end:
+
+    def served(number):
+        return result(weir.stats(), "hit") > before + number
+    wait(lambda: served(100), "the load")
+    end, last, n = time.monotonic() + seconds - 0.5, time.monotonic() + DEADLINE, 0
+    while time.monotonic() < end or not served(1000) and time.monotonic() < last:
         disturb()
         n += 1
         time.sleep(every)
+    clients.enough()
     seen, slowest = clients.results()
     more = len(origin.requests) - len(TARGETS)
     print(f"# disturbed {n} times: {seen}, slowest {slowest:.2f} s, {more} requests at the origin")
-    assert seen["hit"] >= 0.99 * seen["whole"] and seen["whole"] > 500, seen
+    assert seen["hit"] >= 0.99 * seen["whole"] and seen["whole"] > 500, (seen, weir.errors())
+    assert slowest < 9, (slowest, weir.errors())
     assert not seen.get("failed"), seen
     # connections that wait for their next request may be closed; no response may be cut
     assert may_cut or seen.get("cut", 0) <= 40 * n, seen

@@ -227,6 +227,11 @@ class Client:
 
 def ask(how):
     clients = [Client(how, n) for n in range(how["threads"])]
+
+    def enough(*_):
+        for c in clients:
+            c.until = 0
+    signal.signal(signal.SIGTERM, enough)
     threads = [threading.Thread(target=c.run) for c in clients]
     for t in threads:
         t.start()
@@ -268,6 +273,11 @@ class Clients:
         self.processes = [process("clients", json.dumps({
             "port": weir.port, "targets": targets, "seconds": seconds, "threads": threads, "slow": slow,
             "mix": mix or READ, "seed": (seed or 0) + i})) for i in range(processes)]
+
+    def enough(self):
+        """Where they have begun: they end with what they are at."""
+        for p in self.processes:
+            p.terminate()
 
     def results(self, seconds=4 * DEADLINE):
         """What all saw together; wrong must be empty."""
