@@ -13,7 +13,7 @@ import urllib.parse
 import websockets
 
 from lib import tls
-from lib.weir import Origin, Skip, cleanups, free_port, run, start, temp_dir, wait
+from lib.weir import DEADLINE, Origin, Skip, cleanups, free_port, run, start, temp_dir, wait
 
 IMAGES = 80
 PAGE = b"""<!doctype html><html><head><title>t</title><link rel=stylesheet href=/style.css></head><body><script>
@@ -116,11 +116,16 @@ sites: [{{hosts: ["*"], routes: [{{match: {{path: /chat}}, proxy: chat}}, {{prox
 access_log: {{path: {log}, format: "$protocol $method $path $status $tls_version"}}
 """, workers=2)
     weir.access_log = log
-    browse(f"https://127.0.0.1:{port}/")
+    browser = browse(f"https://127.0.0.1:{port}/")
 
     def told():
         return [r for r in origin.requests if r.target.startswith("/told?")]
-    request = wait(told, "the page to tell what it saw")[0]
+    try:
+        # a browser that starts on a busy machine takes its time
+        request = wait(told, "the page to tell what it saw", 4 * DEADLINE)[0]
+    except AssertionError as e:
+        asked = [r.target for r in origin.requests]
+        raise AssertionError(f"{e}; it asked for {asked}; its log: {open(browser, errors='replace').read()}") from None
     said = dict(urllib.parse.parse_qsl(request.target.partition("?")[2]))
     assert said == {"images": str(IMAGES), "style": "rgb(1, 2, 3)", "upload": "true", "socket": "true",
                     "protocols": "h2"}, said
