@@ -405,7 +405,7 @@ cache_serve_own(struct cached *a, struct request *f, struct cache_hold hold)
     a->r = f;
     f->source = &cache_source;
     f->source_state = a;
-    f->status = cache_head_of(hold)->terms.status;
+    f->status = 200;
     f->response.body.weightless = true;
     a->head_kept = true;        /* its own fields are none */
     begin_whole(a, hold);
