@@ -2,8 +2,11 @@
 """curl as the client, over weir to an origin that echoes."""
 
 import hashlib
+import json
 import os
 
+from lib import coding
+from lib.coding import Pages, chunked, encode, response, split, words
 from lib.weir import Origin, proxy, run, run_command, temp_dir
 
 
@@ -48,6 +51,44 @@ def test_connection_reuse():
     url = f"http://127.0.0.1:{weir.port}/"
     done = run_command(["curl", "-sS", "-w", "%{num_connects} ", *3 * ["-o", "/dev/null", url]])
     assert done.stdout.strip() == "1 0 0", done.stdout
+
+
+def test_compressed():
+    """--compressed asks for all that curl can decode, over either protocol, whoever has encoded it."""
+    pages = Pages()
+    weir = coding.start(f"""
+upstreams: {{app: {{servers: ["{pages.address}"]}}}}
+cache_memory: {{size: 64m}}
+sites:
+  - hosts: ["*"]
+    compress: {{}}
+    routes: [{{match: {{prefix: /stored}}, cache: {{}}, proxy: app}}, {{proxy: app}}]
+""")
+    for size in (500, 5000, 1 << 20):
+        text = words(size)
+        pages.pages[f"/{size}"] = response(text)
+        pages.pages[f"/stored/{size}"] = response(text, "Cache-Control: max-age=100")
+        pages.pages[f"/chunked/{size}"] = response(b"".join(chunked(split(text, 3001))), "Transfer-Encoding: chunked",
+                                                   length=False)
+        pages.pages[f"/gzip/{size}"] = response(encode("gzip", text), "Content-Encoding: gzip")
+    out = os.path.join(temp_dir(), "out")
+    told = "%{header_json}%{size_download}"
+    for path in list(pages.pages) + list(pages.pages):
+        for how in (["--compressed"], ["--compressed", "--http2-prior-knowledge"], ["-0", "--compressed"],
+                    ["--compressed", "-H", "Accept-Encoding: br"], ["--compressed", "-H", "Accept-Encoding: gzip"], []):
+            done = run_command(["curl", "-sS", "--max-time", "60", "-o", out, "-w", told, *how,
+                                f"http://127.0.0.1:{weir.port}{path}"])
+            assert done.returncode == 0, (path, how, done.stdout)
+            size, (text, downloaded) = int(path.split("/")[-1]), done.stdout.rsplit("}", 1)
+            with open(out, "rb") as f:
+                assert f.read() == words(size), (path, how, done.stdout)
+            got = json.loads(text + "}").get("content-encoding", [None])[0]
+            if not how:
+                assert got is None and int(downloaded) == size, (path, done.stdout)
+            elif size > 1024 or path.startswith("/chunked/"):
+                # the origin's own gzip is taken as it is
+                want = how[-1].split()[-1] if "-H" in how else "gzip" if path.startswith("/gzip/") else "zstd"
+                assert got == want and (int(downloaded) < size or size < 1024), (path, how, done.stdout)
 
 
 if __name__ == "__main__":

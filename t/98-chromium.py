@@ -1,7 +1,9 @@
 #!/usr/bin/python3
-"""Chromium as the client: a page with many images over HTTP/2, what its scripts fetch, and a WebSocket."""
+"""Chromium as the client: a page with many images over HTTP/2, what its scripts fetch, a WebSocket; and a page that
+comes compressed."""
 
 import asyncio
+import html
 import os
 import re
 import shutil
@@ -13,7 +15,8 @@ import urllib.parse
 import websockets
 
 from lib import tls
-from lib.weir import DEADLINE, Origin, Skip, cleanups, free_port, run, start, temp_dir, wait
+from lib.coding import chunked, encode, response, split, words
+from lib.weir import DEADLINE, OK, Origin, Skip, cleanups, free_port, run, start, temp_dir, wait
 
 IMAGES = 80
 PAGE = b"""<!doctype html><html><head><title>t</title><link rel=stylesheet href=/style.css></head><body><script>
@@ -133,6 +136,95 @@ access_log: {{path: {log}, format: "$protocol $method $path $status $tls_version
     assert all(re.match(r"HTTP/2\.0 ", l) for l in lines), lines
     assert [l for l in lines if l.endswith("/chat 200 TLSv1.3")], lines
     assert request.get("X-Forwarded-Proto") == "https"
+
+
+TEXT = words(50_000)
+CODED = b"""<!doctype html><html><head><title>t</title></head><body><pre id=text>%s</pre><script>
+const told = {};
+const seen = text => [...text].reduce((n, c) => (n * 31 + c.charCodeAt(0)) >>> 0, text.length);
+const load = async path => (await fetch(path)).text();
+function events() {
+  return new Promise(done => {
+    const source = new EventSource('/events');
+    let n = 0;
+    source.onmessage = async e => {
+      if (e.data !== `${n} ` + 'x'.repeat(n * 50)) done('wrong');
+      await fetch('/next/' + n);
+      if (++n === 5) { source.close(); done(n); }
+    };
+  });
+}
+(async () => {
+  told.text = seen(document.getElementById('text').textContent);
+  for (const path of ['/live', '/stored', '/stored', '/stored', '/chunked', '/gzipped', '/stored-gzipped'])
+    told[path] = seen(await load(path));
+  told.events = await events();
+  const entries = performance.getEntriesByType('resource').filter(e => !/events|next/.test(e.name));
+  told.small = [performance.getEntriesByType('navigation')[0], ...entries].every(
+    e => e.encodedBodySize > 0 && e.encodedBodySize < e.decodedBodySize);
+  await fetch('/told?' + new URLSearchParams(told));
+})();
+</script></body></html>"""
+
+
+def seen(text):
+    """As the page adds it up."""
+    n = len(text)
+    for c in text:
+        n = (n * 31 + c) & 0xffffffff
+    return n
+
+
+def test_what_is_coded():
+    """A page and what it loads, stored and not, in zstd or br as it comes from weir; events come one by one."""
+    origin, certificate, port = Origin(), tls.make("localhost", "127.0.0.1"), free_port()
+    page = CODED.replace(b"%s", html.escape(TEXT.decode()).encode())
+    store = "Cache-Control: s-maxage=1000, max-age=0"       # by weir, not by Chromium
+    pages = {
+        "/": response(page, store, kind="text/html"), "/live": response(TEXT), "/stored": response(TEXT, store),
+        "/chunked": response(b"".join(chunked(split(TEXT, 999))), "Transfer-Encoding: chunked", length=False),
+        "/gzipped": response(encode("gzip", TEXT), "Content-Encoding: gzip"),
+        "/stored-gzipped": response(encode("gzip", TEXT), "Content-Encoding: gzip", store),
+    }
+
+    def events(peer):
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for i in range(5):
+            peer.send(*list(chunked([b"data: %d %s\n\n" % (i, i * 50 * b"x")]))[:1])
+            wait(lambda i=i: [r for r in origin.requests if r.target == f"/next/{i}"], f"event {i} to be seen")
+        peer.send("0\r\n\r\n")
+
+    def answer_coded(peer, request):
+        if request.target == "/events":
+            return events(peer)
+        return pages.get(request.target, OK)
+    origin.answer = answer_coded
+    log = os.path.join(temp_dir(), "log")
+    weir = start(f"""
+listen: [{tls.listener(port, certificate)}]
+upstreams: {{app: {{servers: ["{origin.address}"]}}}}
+cache_memory: {{size: 64m}}
+compress: {{}}
+sites: [{{hosts: ["*"], cache: {{}}, routes: [{{proxy: app}}]}}]
+access_log: {{path: {log}, format: "$path $status $sent_http_content_encoding $cache"}}
+""")
+    weir.access_log = log
+    browse(f"https://127.0.0.1:{port}/")
+
+    def told():
+        return [r for r in origin.requests if r.target.startswith("/told?")]
+    request = wait(told, "the page to tell what it saw")[0]
+    said = dict(urllib.parse.parse_qsl(request.target.partition("?")[2]))
+    paths = ["/live", "/stored", "/chunked", "/gzipped", "/stored-gzipped"]
+    assert said == {"text": str(seen(TEXT)), "events": "5", "small": "true",
+                    **{p: str(seen(TEXT)) for p in paths}}, said
+    wait(lambda: "/told 200" in "\n".join(weir.access(1)), "the log of it")
+    lines = [l.split(" ", 3) for l in weir.access(1)]
+    for path in ["/", "/live", "/stored", "/chunked", "/events"]:
+        codings = {l[2] for l in lines if l[0] == path}
+        assert len(codings) == 1 and codings <= {"zstd", "br"}, (path, lines)
+    assert {l[2] for l in lines if l[0] == "/gzipped"} == {"gzip"}, lines
+    assert [l for l in lines if l[0] == "/stored" and "hit" in l[3]], lines
 
 
 if __name__ == "__main__":
