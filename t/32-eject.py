@@ -103,8 +103,8 @@ def test_never_the_last_one_nor_more_than_max_ejected():
 
 def test_doubles():
     good, bad = Origin(), dead()
-    weir = start(text([good.address, bad], "eject: {failures: 1, for: 100ms}"))
-    for seconds in ["0.1", "0.2", "0.4"]:
+    weir = start(text([good.address, bad], "eject: {failures: 1, for: 1s}"))
+    for seconds in ["1.0", "2.0", "4.0"]:           # it begins anew where nobody asks it for so long
         wait(lambda s=seconds: weir.get().status == 200 and f"ejected for {s} s" in weir.errors(), seconds)
     assert "back after its ejection" in weir.errors()
 
