@@ -3,7 +3,9 @@
  * here, and all of it is taken when the state is made. The length of content is never promised to the library: a promise
  * that doesn't hold would be an error at the very end.
  *
- * A decoder that has come to the end of a frame takes what follows for another.
+ * A decoder that has come to the end of a frame takes what follows for another. The library also reads the formats that there
+ * were before RFC 8878, with decoders that nobody has any use for: such a frame is refused by the first byte of its magic
+ * number, which no frame of today has.
  */
 #include <zstd.h>
 
@@ -130,6 +132,13 @@ begin_decoder(struct codec *c)
     return !ZSTD_isError(ZSTD_DCtx_reset(d->ctx, ZSTD_reset_session_only));
 }
 
+/* The first byte of a frame, or of a skippable one (RFC 8878 3.1.1, 3.1.2). */
+static bool
+begins_frame(unsigned char c)
+{
+    return c == 0x28 || c >> 4 == 5;
+}
+
 /* One call without input and without room is one that the library may take for a loop: it is spared. */
 static enum codec_result
 decode(struct codec *c, struct codec_io *io, enum codec_op op)
@@ -140,6 +149,8 @@ decode(struct codec *c, struct codec_io *io, enum codec_op op)
     size_t left = 0;
 
     while (out.pos < out.size && (in.pos < in.size || d->more)) {
+        if (!d->within && !begins_frame(((const unsigned char *)in.src)[in.pos]))
+            return CODEC_ERROR;
         left = ZSTD_decompressStream(d->ctx, &out, &in);
         if (ZSTD_isError(left))
             return CODEC_ERROR;
