@@ -1,15 +1,15 @@
 /*
- * The pool of codecs and the account of their memory. What it alone knows: which states rest, in the order of their last
- * use, and how many bytes all states have. A codec is counted from the moment it has a byte until it has none, and its
- * count changes in recount() only.
+ * The pool of codecs and the account of their memory. What it alone knows: which states rest, in the order of their
+ * last use, and how many bytes all states have. A codec is counted from the moment it has a byte until it has none,
+ * and its count changes in recount() only.
  *
- * The bound is kept where something begins: an encoder that would pass it isn't made. A decoder grows by what its peer
- * says (a zstd frame names its window), so it is held to the bound in each step, and all decoders together to half of it:
- * origins can't take the encoders' part. libzstd takes memory without asking; what it took too much is given back
- * at once.
+ * The bound is kept where something begins: an encoder that would pass it isn't made. A decoder grows by what its
+ * peer says (a zstd frame names its window), so it is held to the bound in each step, and all decoders together to
+ * half of it: origins can't take the encoders' part. libzstd takes memory without asking; what it took too much is
+ * given back at once.
  *
- * The pool is kept under AddressSanitizer too: that a state is as new after whatever it was fed before, is what tests of it
- * have to see.
+ * The pool is kept under AddressSanitizer too: that a state is as new after whatever it was fed before, is what tests
+ * of it have to see.
  */
 #include "modules/codec.h"
 
@@ -24,7 +24,7 @@
 #define IDLE_MOST 128           /* states */
 #define IDLE_MEMORY_MOST (CODEC_MEMORY_MOST / 4)
 #define IDLE_MS 60000
-#define DECODER_BLOCK_KEPT ((size_t)1024 * 1024)        /* larger ones are of large content: malloc is little beside it */
+#define DECODER_BLOCK_KEPT ((size_t)1024 * 1024)        /* larger ones are of large content: what is malloc to that */
 
 /* The header keeps what follows aligned for anything. */
 struct codec_block {

@@ -1,8 +1,8 @@
 /*
  * Encoders and decoders, behind one face: bytes in, bytes out, in pieces of any size. The libraries' states are kept
- * for the next in a pool of the process, and what all of them have in memory is bounded: what is in use, pooled or not,
- * counts. The worker's alone. Decoders have half of the bound at most: their memory is what an origin asks for, and
- * nothing of that may keep encoders from being had.
+ * for the next in a pool of the process, and what all of them have in memory is bounded: what is in use, pooled or
+ * not, counts. The worker's alone. Decoders have half of the bound at most: their memory is what an origin asks for,
+ * and nothing of that may keep encoders from being had.
  */
 #ifndef WEIR_CODEC_H
 #define WEIR_CODEC_H
@@ -18,9 +18,9 @@
 #define CODEC_WINDOW_LOG_MOST 23        /* of zstd that is decoded: 8 MiB (RFC 9659); br's own bound is 16 MiB */
 
 /*
- * Levels that may be asked for. Up to these a step with 64 KiB of input holds the loop for less than 10 ms, whatever the
- * content: 64 KiB of two or four letters at random took gzip's level 7 19 ms, its level 9 170, zstd's 15 27; br's 8 and 9
- * would have 18 and 34 MiB a state.
+ * Levels that may be asked for. Up to these a step with 64 KiB of input holds the loop for less than 10 ms, whatever
+ * the content: 64 KiB of two or four letters at random took gzip's level 7 19 ms, its level 9 170, zstd's 15 27; br's
+ * 8 and 9 would have 18 and 34 MiB a state.
  */
 #define CODEC_ZSTD_MOST 12
 #define CODEC_BR_MOST 7
@@ -61,8 +61,8 @@ struct codec *codec_decoder(enum coding coding);
 /*
  * One step: takes of the input and fills the output as far as either goes. A decoder takes what RFC 1952 and RFC 8878
  * allow: several members, or frames, one after the other, skippable ones too; of no input at all (END) it makes
- * nothing, and is DONE. Zeros behind gzip's last member are passed over, as all browsers do. In the steady state no step
- * takes anything from the heap, but those of a decoder whose content has a window of over a MiB.
+ * nothing, and is DONE. Zeros behind gzip's last member are passed over, as browsers do. In the steady state no
+ * step takes anything from the heap, but those of a decoder whose content has a window of over a MiB.
  */
 enum codec_result codec_run(struct codec *c, struct codec_io *io, enum codec_op op);
 

@@ -1,6 +1,6 @@
 /*
- * br (RFC 7932). The library has no way to use a state again: each content has one of its own, and what that takes comes from
- * the blocks that the codec has kept of the last one's.
+ * br (RFC 7932). The library has no way to use a state again: each content has one of its own, and what that takes
+ * comes from the blocks that the codec has kept of the last one's.
  */
 #include <brotli/decode.h>
 #include <brotli/encode.h>
@@ -9,8 +9,8 @@
 #include "worker/base/log.h"
 
 /*
- * So much goes in between two flushes: what the library gathers for one metablock (RFC 7932 9.2) would grow to some MiB,
- * for half a percent of size.
+ * So much goes in between two flushes: what the library gathers for one metablock (RFC 7932 9.2) would grow to some
+ * MiB, for half a percent of size.
  */
 #define BLOCK_LOG 16
 #define BLOCK ((size_t)1 << BLOCK_LOG)

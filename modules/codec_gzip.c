@@ -1,8 +1,9 @@
 /*
  * gzip (RFC 1952), by zlib. Its header has neither name nor time, so that the same content gives the same bytes.
  *
- * zlib flushes anew in each call that finds the output full to its last byte, for ever where there is room for no more than
- * its mark of five bytes. So what is flushed into little room goes through `spill`, which has room for several.
+ * zlib flushes anew in each call that finds the output full to its last byte, for ever where there is room for no
+ * more than its mark of five bytes. So what is flushed into little room goes through `spill`, which has room for
+ * several.
  */
 #define ZLIB_CONST
 #include <limits.h>
@@ -195,8 +196,8 @@ begin_decoder(struct codec *c)
 }
 
 /*
- * Between members. Zeros behind the last one are padding to some tape's block, which gzip and browsers pass over. False: what
- * is there is neither that nor a member, whose first byte is never zero.
+ * Between members. Zeros behind the last one are padding to some tape's block, which gzip and browsers pass over.
+ * False: what is there is neither that nor a member, whose first byte is never zero.
  */
 static bool
 between(struct decoder *d, struct codec_io *io)

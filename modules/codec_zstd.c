@@ -1,17 +1,16 @@
 /*
  * zstd (RFC 8878). The encoder's memory is set by its window and its tables, not by its level alone: both are bounded
- * here, and all of it is taken when the state is made. The length of content is never promised to the library: a promise
- * that doesn't hold would be an error at the very end.
+ * here, and all of it is taken when the state is made. The length of content is never promised to the library: a
+ * promise that doesn't hold would be an error at the very end.
  *
- * A decoder that has come to the end of a frame takes what follows for another. The library also reads the formats that there
- * were before RFC 8878, with decoders that nobody has any use for: such a frame is refused by the first byte of its magic
- * number, which no frame of today has.
+ * A decoder that has come to the end of a frame takes what follows for another. The library also reads the formats
+ * that there were before RFC 8878, with decoders that nobody has any use for: such a frame is refused by the first
+ * byte of its magic number, which no frame of today has.
  */
 #include <zstd.h>
 
 #include "modules/codec_parts.h"
 #include "worker/base/log.h"
-
 
 struct decoder {
     ZSTD_DCtx *ctx;
@@ -28,8 +27,8 @@ set(ZSTD_CCtx *ctx, ZSTD_cParameter parameter, int value)
 }
 
 /*
- * Of the two tables, each 4 bytes times two to the power of it. A level's own are made for windows of 2 MiB and more, and
- * take up to 64 MiB; for ours these find nearly as much. 0: the level's own are smaller.
+ * Of the two tables, each 4 bytes times two to the power of it. A level's own are made for windows of 2 MiB and more,
+ * and take up to 64 MiB; for ours these find nearly as much. 0: the level's own are smaller.
  */
 static int
 table_log(const struct codec *c)

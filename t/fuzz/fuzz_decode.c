@@ -1,6 +1,6 @@
 /*
- * Codecs. The first byte chooses the coding and what the rest is, the second a level and a size, the next two are seeds for the
- * sizes of pieces:
+ * Codecs. The first byte chooses the coding and what the rest is, the second a level and a size, the next two are seeds
+ * for the sizes of pieces:
  *
  *     coded content    it is decoded from one piece and in many. Whatever it is, steps come to an end and take no
  *                      more memory than they may; both ways say the same, and garbage behind it is an error

@@ -27,7 +27,9 @@ get_time(clockid_t id, struct timespec *ts)
 static const struct levels {
     int lowest, common, most;
 } levels[CODINGS] = {
-    [CODING_ZSTD] = {1, 3, CODEC_ZSTD_MOST}, [CODING_BR] = {0, 4, CODEC_BR_MOST}, [CODING_GZIP] = {1, 4, CODEC_GZIP_MOST},
+    [CODING_ZSTD] = {1, 3, CODEC_ZSTD_MOST},
+    [CODING_BR] = {0, 4, CODEC_BR_MOST},
+    [CODING_GZIP] = {1, 4, CODEC_GZIP_MOST},
 };
 
 struct bytes {
@@ -67,8 +69,8 @@ any(void)
 static char *
 text(size_t n)
 {
-    static const char *const words[] = {"the ", "water ", "of ", "a ", "weir ", "runs ", "over ", "<p>", "</p>\n", "1", "2",
-                                        "river", "\"", " = ", "stone ", "e"};
+    static const char *const words[] = {"the ", "water ", "of ", "a ", "weir ", "runs ", "over ", "<p>", "</p>\n", "1",
+                                        "2", "river", "\"", " = ", "stone ", "e"};
     char *p = xmalloc(n + 16);
 
     seed = 1;
@@ -528,8 +530,8 @@ END_TEST
 
 #define SAID "weir weir weir: a low dam.\nweir weir weir: a low dam.\nweir weir weir: a low dam.\n"
 #define BY_GZIP \
-    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\x4f\xcd\x2c\x52\x28\x87\x11\x56\x0a\x89\x0a\x39\xf9\xe5\x0a\x29\x89\xb9" \
-    "\x7a\x5c\xe5\x64\x49\x01\x00\xfb\x7e\x9b\x8d\x51\x00\x00\x00"
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2b\x4f\xcd\x2c\x52\x28\x87\x11\x56\x0a\x89\x0a\x39\xf9\xe5\x0a\x29\x89" \
+    "\xb9\x7a\x5c\xe5\x64\x49\x01\x00\xfb\x7e\x9b\x8d\x51\x00\x00\x00"
 #define BY_GZIP_NAMED "\x1f\x8b\x08\x08\x46\x20\x02\x6b\x02\x03v"
 #define BY_ZSTD \
     "\x28\xb5\x2f\xfd\x24\x51\xdd\x00\x00\x90\x77\x65\x69\x72\x20\x3a\x20\x61\x20\x6c\x6f\x77\x20\x64\x61\x6d\x2e\x0a" \
@@ -655,16 +657,18 @@ START_TEST(members_and_frames_follow_each_other)
 {
     for (int i = 0; i < SAMPLES; i++) {
         struct bytes back = {0}, none;
+        enum coding coding = samples[i].coding;
+        const char *p = samples[i].p;
+        size_t n = samples[i].n;
 
-        if (samples[i].coding == CODING_BR)
+        if (coding == CODING_BR)
             continue;
-        ck_assert_int_eq(result_of_two(samples[i].coding, samples[i].p, samples[i].n, samples[i].p, samples[i].n, 3, &back),
-                         CODEC_DONE);
+        ck_assert_int_eq(result_of_two(coding, p, n, p, n, 3, &back), CODEC_DONE);
         ck_assert(same(&back, SAID SAID, 2 * strlen(SAID)));
         back.n = 0;
-        none = encoded(samples[i].coding, 1, 0, NULL, 0, 1, 1);
+        none = encoded(coding, 1, 0, NULL, 0, 1, 1);
         ck_assert_uint_gt(none.n, 0);
-        ck_assert_int_eq(result_of_two(samples[i].coding, none.p, none.n, samples[i].p, samples[i].n, 64, &back), CODEC_DONE);
+        ck_assert_int_eq(result_of_two(coding, none.p, none.n, p, n, 64, &back), CODEC_DONE);
         ck_assert(same(&back, SAID, strlen(SAID)));
         free(back.p);
         free(none.p);
