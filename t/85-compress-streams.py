@@ -11,7 +11,7 @@ import time
 
 from lib import h2
 from lib.coding import CODINGS, EVERY, Decoder, Encoder, encode, split, start, words
-from lib.weir import DEADLINE, Origin, run, wait
+from lib.weir import DEADLINE, Origin, connect, run, wait
 
 MIB = 1 << 20
 CLIENTS = ["1.1", "1.0", "2"]
@@ -41,7 +41,7 @@ def fields(target):
     return [f"content-type: {KINDS[int(kind)]}"] + ([f"content-encoding: {coding}"] if coding != "identity" else [])
 
 
-def front(more="", **how):
+def front(policy="", more="", **how):
     """weir before origins that say, on /chunked, /close and /h2, what they are told to."""
     said = Said()
 
@@ -70,9 +70,9 @@ upstreams:
   first: {{servers: ["{first.address}"]}}
   second: {{protocol: h2c, servers: ["{second.address}"]}}
 access_log: off
-compress: {{{more}}}
+compress: {{{policy}}}
 sites: [{{hosts: ["*"], routes: [{{match: {{prefix: /h2}}, proxy: second}}, {{proxy: first}}]}}]
-""", **how)
+{more}""", **how)
     return weir, said
 
 
@@ -218,14 +218,17 @@ def test_a_paused_stream_costs_nothing():
 
 
 def test_over_a_reload():
-    """The retired worker goes on with it."""
+    """The retired worker goes on with it, though the new ones compress nothing."""
     weir, said = front()
     readers = [Reader(weir, "1.1", f"/chunked/identity/0/{c}", c) for c in CODINGS]
     text = event(1)
     for r in readers:
         said.of(f"/chunked/identity/0/{r.coding}").put(event(1))
         r.until(text)
-    weir.reload()
+    with open(weir.file, encoding="utf-8") as f:
+        weir.reload(f.read().replace("compress: {}", "compress: off"))
+    assert Reader(weir, "1.1", "/chunked/identity/0/new", "gzip").coding == "identity"
+    said.of("/chunked/identity/0/new").put(None)
     for i in range(2, 5):
         text += event(i)
         for r in readers:
@@ -274,12 +277,12 @@ def long_origin(mib, framing="chunked"):
     return Origin(answer, send_buffer=65536)
 
 
-def behind(origin, more=""):
+def behind(origin, policy="", more=""):
     return start(f"""
 upstreams: {{app: {{servers: ["{origin.address}"]}}}}
-compress: {{{more}}}
+compress: {{{policy}}}
 sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
-""")
+{more}""")
 
 
 def drains(c, head, size):
@@ -397,6 +400,74 @@ def test_who_goes_away_leaves_no_codec():
         c.send(*[h2.rst_stream(s.id) for s in streams])
         wait(lambda: all(p.gone for p in origin.peers), "the origin's connections to end")
     weir.wait_stats(lambda s: s["weir_coding_refused_total"] == 0 and s["weir_coding_errors_total"] == 0)
+
+
+def test_nobody_is_late_who_has_nothing_to_do():
+    """Timers of the client run while it has bytes to take: what a codec keeps back is not there yet."""
+    weir, said = front(more="timeouts: {client_write: 400ms}")
+    readers = [(t, Reader(weir, v, t, c)) for c, v in itertools.product(CODINGS, CLIENTS)
+               for t in (f"/chunked/identity/1/{c}{v}", f"/chunked/{CODINGS[CODINGS.index(c) - 1]}/1/{c}{v}")]
+    for t, r in readers:
+        said.of(t).put(event(1))
+        r.until(event(1))
+    time.sleep(1)                                   # more than twice what it takes to be late
+    for t, r in readers:
+        said.of(t).put(event(2))
+        r.until(event(1) + event(2))
+        said.of(t).put(None)
+        assert r.end() == event(1) + event(2)
+
+
+def test_a_client_that_pauses_makes_no_server_late():
+    """The origin is not waited for as long as nobody takes what it said."""
+    origin = long_origin(20)
+    weir = behind(origin, more="timeouts: {client_write: 0s, upstream: 400ms}")
+    c = weir.connect(receive_buffer=4096)
+    head = c.send("GET / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: zstd\r\n\r\n").head()
+    settled(lambda: origin.peer().sent)
+    time.sleep(1)                                   # more than twice what would make it late
+    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+    drains(c, head, 20 * MIB)
+
+
+def test_others_have_their_turn():
+    """Large content is coded a piece at a time: requests that come meanwhile do not wait for its end."""
+    big = b"".join(HALF[i:] + HALF[:i] for i in range(5))
+    came = encode("gzip", big, 1)
+
+    def answer(peer, request):
+        if request.target == "/small":
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        coded = request.target == "/gzip"
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", "Content-Encoding: gzip\r\n" if coded else "",
+                  f"Content-Length: {len(came if coded else big)}\r\n\r\n", came if coded else big)
+        return None
+    origin = Origin(answer)
+    weir = behind(origin, "levels: {br: 7, gzip: 6, zstd: 12}")
+    done, got = [], []
+
+    def take(target, coding):
+        c = connect(weir.address)
+        c.send(f"GET {target} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {coding}\r\n\r\n")
+        r = c.head()
+        got.append(coding)
+        r.body = c.framed(r, c.rest)
+        done.append((r.get("Content-Encoding"), r.body))
+    cases = (("/", "br"), ("/", "gzip"), ("/gzip", "br"), ("/", "zstd"))
+    threads = [threading.Thread(target=take, args=a) for a in cases]
+    for t in threads:
+        t.start()
+    wait(lambda: len(got) == len(threads), "all of them to begin")
+    c = weir.connect()
+    for _ in range(5):
+        assert c.ask("GET /small HTTP/1.1\r\nHost: t\r\n\r\n").body == b"ok"
+    assert not done, f"{len(done)} were through, before others had their turn"
+    for t in threads:
+        t.join(DEADLINE)
+    assert len(done) == len(threads)
+    for coding, body in done:
+        assert Decoder(coding).feed(body) == big, coding
+    encode.cache_clear()
 
 
 if __name__ == "__main__":

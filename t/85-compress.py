@@ -235,6 +235,13 @@ def test_statuses_without_content_stay():
                        (b"Content-Length: 0\r\n\r\n" if status[:3] == "205" else b"\r\n"))
         r = f.ask(target)
         assert r.status == int(status[:3]) and r.body == b"" and "content-encoding" not in r.names, r
+    # a part of what is coded can't be decoded
+    content = encode("gzip", TEXT)
+    part = f.page(content[:100], f"Content-Range: bytes 0-99/{len(content)}", "Content-Encoding: gzip",
+                  status="206 Partial Content")
+    for accept in ("br", None, "identity"):
+        r = f.ask(part, accept, "Range: bytes=0-99")
+        assert r.status == 206 and r.body == content[:100] and r.get("Content-Encoding") == "gzip", r
     for accept in ("gzip", "br"):
         part = f.page(TEXT, f"Content-Range: bytes 0-{N - 1}/9000", 'ETag: "a"', status="206 Partial Content")
         r = f.ask(part, accept, "Range: bytes=0-2999")
@@ -579,8 +586,8 @@ def test_wrong_keys():
     path = os.path.join(temp_dir(), "weir.yaml")
     for text, what in (("{encodings: [gzip, deflate]}", "deflate"), ("{encodings: [br, br]}", "twice"),
                        ("{encodings: []}", "empty"), ("{types: [text]}", "media type"), 
-                       ("{levels: {zstd: 22}}", "zstd"), ("{min_size: x}", "min_size"), ("{encoding: gzip}", "encoding"),
-                       ("gzip", "compress")):
+                       ("{levels: {zstd: 22}}", "zstd"), ("{min_size: x}", "min_size"),
+                       ("{encoding: gzip}", "encoding"), ("gzip", "compress")):
         with open(path, "w", encoding="utf-8") as file:
             file.write("listen: 127.0.0.1:18080\n"
                        f"sites: [{{hosts: ['*'], routes: [{{respond: {{status: 200}}, compress: {text}}}]}}]\n")
