@@ -141,14 +141,25 @@ is_slow(const struct fill *p)
     return took > PACE_GRACE_MS && p->f->inflow->passed * 1000 / (uint64_t)took < p->f->scope->policy.min_rate;
 }
 
-/* All its readers have left, and it will never be stored (what came before is gone), or that can take for ever. */
 bool
-cache_fill_is_for_nobody(const struct fill *p)
+cache_fill_has_gone_by(struct cache_hold hold)
 {
     struct cache_view v;
 
-    cache_look(worker.cache, p->hold, &v);
-    return (v.base > 0 || is_slow(p)) && !cache_is_shared(worker.cache, p->hold);
+    cache_look(worker.cache, hold, &v);
+    return v.base > 0;
+}
+
+/*
+ * All its readers have left, and it will never be stored (what came before is gone, of what it is made of too), or that
+ * can take for ever.
+ */
+bool
+cache_fill_is_for_nobody(const struct fill *p)
+{
+    return (cache_fill_has_gone_by(p->hold) || (p->plain != NULL && cache_fill_has_gone_by(p->plain->hold)) ||
+            is_slow(p)) &&
+           !cache_is_shared(worker.cache, p->hold);
 }
 
 /* True: all that is there was stored. */

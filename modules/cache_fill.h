@@ -33,6 +33,7 @@ struct fill {
     int64_t asked_ms;
     int64_t busy_ms;            /* since when the store has been busy; 0: it isn't */
     struct timer timer;
+    struct cached *plain;       /* it makes a form of this; NULL: it fetches */
 
     /* The head is there, and there may be content: p->state says what becomes of it. FILL_ASKING: it is asked again. */
     void (*verdict)(struct fill *p);
@@ -44,6 +45,9 @@ struct fill {
 
 /* p, whose request is made, takes what that gets: it is its front. */
 void cache_fill_begin(struct fill *p);
+
+/* Parts of it are gone: it is more than the store takes. */
+bool cache_fill_has_gone_by(struct cache_hold hold);
 
 /* It can't be stored, or takes too long, and nobody waits for it. */
 bool cache_fill_is_for_nobody(const struct fill *p);

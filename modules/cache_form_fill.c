@@ -21,7 +21,6 @@
 
 struct form {
     struct fill fill;           /* first: a fill is its form */
-    struct cached *plain;       /* the note of its request: what is read */
     struct form_head head;
     struct cache_key key;
     bool dropped;               /* it can't be found when it is whole */
@@ -47,7 +46,7 @@ is_dry(const struct form *m)
 {
     const struct request *f = m->fill.f;
 
-    return f->response.length == LENGTH_UNKNOWN && m->plain->starved && f->inflow->bytes == 0;
+    return f->response.length == LENGTH_UNKNOWN && m->fill.plain->starved && f->inflow->bytes == 0;
 }
 
 /* Decoded it is for those who can't read what is stored, whatever its size. */
@@ -114,16 +113,6 @@ judge(struct fill *p)
 
 /* --- its end --- */
 
-/* Parts of it are gone: it is more than the store takes. */
-static bool
-has_gone_by(struct cache_hold hold)
-{
-    struct cache_view v;
-
-    cache_look(worker.cache, hold, &v);
-    return v.base > 0;
-}
-
 /* In the place of what was made in vain. It is for the next ones: if the store has no moment, they try again. */
 static void
 leave_note(struct form *m, bool pointless)
@@ -144,7 +133,8 @@ static bool
 weigh(struct fill *p)
 {
     struct form *m = form_of(p);
-    bool large = has_gone_by(p->hold), unkept = has_gone_by(m->plain->hold), pointless = is_no_smaller(m);
+    bool large = cache_fill_has_gone_by(p->hold), unkept = cache_fill_has_gone_by(p->plain->hold);
+    bool pointless = is_no_smaller(m);
 
     if (m->dropped || (!large && !unkept && !pointless))
         return true;
@@ -163,15 +153,17 @@ cache_form_make(const struct cached *a, const struct form_wanted *w, struct cach
 {
     struct request *f = cache_fill_copy(a->r);
     struct form *m = arena_zalloc(f->arena, sizeof(*m));
+    struct cached *plain = request_note(f, &cache_module, sizeof(*plain));
     struct recode_plan plan;
 
-    m->fill = (struct fill){.f = f, .conf = a->conf, .hold = hold, .verdict = judge, .written = weigh};
-    m->plain = request_note(f, &cache_module, sizeof(*m->plain));
+    m->fill = (struct fill){
+        .f = f, .conf = a->conf, .hold = hold, .plain = plain, .verdict = judge, .written = weigh,
+    };
     m->head = w->head;
     m->key = w->key;
     cache_fill_begin(&m->fill);
     cache_again(worker.cache, a->hold);
-    cache_serve_own(m->plain, f, a->hold);
+    cache_serve_own(plain, f, a->hold);
     recode_plan(&plan, w->conf, f, w->choice, true);
     if (!recode_begin(f, &plan)) {
         refuse(&m->fill, 0);
