@@ -1,10 +1,10 @@
 """The programs that are compared, and the origin behind them: how each is configured and started.
 
 All alike: one worker (Varnish has no such thing: one pool of threads) on one core, as much memory for the
-cache, connections kept to clients and to the origin, no access log, the same level of gzip (HAProxy's has none: it is
-fast, and its answers are larger). Where a peer has a setting that makes this work cheaper and that an
-administrator would use, it is set. Cores are the first two that this process may use:
-one for the peer that is measured, the other for origin and load generator.
+cache, connections kept to clients and to the origin, no access log, the same level of gzip (HAProxy's has none: it
+is fast, and its answers are larger). Where a peer has a setting that makes this work cheaper and that an
+administrator would use, it is set. Cores are the first two that this process may use: one for the peer that is
+measured, the other for origin and load generator.
 
 Everything started here is stopped by lib.weir's clean_up().
 """
