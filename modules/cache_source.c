@@ -9,6 +9,7 @@
  */
 #include "modules/cache.h"
 #include "modules/cache_conditional.h"
+#include "modules/compress.h"
 #include "worker/answer.h"
 #include "worker/base/clock.h"
 #include "worker/block.h"
@@ -152,7 +153,7 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
         make_not_modified(r);
         return;
     }
-    if (!ranged || !cache_conditional_range(&r->request.fields, &validators))
+    if (!ranged || !cache_conditional_range(&r->request.fields, &validators) || compress_would_decode(r))
         return;
     status = cache_range_parse(&a->ranges, &r->request.fields, v->length, type_of(h), r->arena);
     if (status == 206) {

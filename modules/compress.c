@@ -1,7 +1,7 @@
 /*
- * compress: responses go out in a coding that is shorter, and that the client takes. One hook, at EDIT, behind all that
- * changes fields: it chooses (compress_choose.c), says so in the fields (compress_fields.c), and has the content come
- * from the store in the form that was chosen (cache_form.c), or pass a filter on its way (recode.c).
+ * compress: responses go out in a coding that is shorter, and that the client takes. Its hook is at EDIT, behind all
+ * that changes fields: it chooses (compress_choose.c), says so in the fields (compress_fields.c), and has the content
+ * come from the store in the form that was chosen (cache_form.c), or pass a filter on its way (recode.c).
  */
 #include "modules/compress.h"
 
@@ -126,6 +126,39 @@ edit(struct request *r, const void *data)
     return change(r, conf, &choice);
 }
 
+/*
+ * RFC 9110 13.1.5: a part is wanted of what the client has some of. By a date nobody can tell whether that was coded:
+ * it gets the whole, if it takes a coding at all. (A tag says so: that of what was coded is weak.)
+ */
+static int
+guard(struct request *r, const void *data)
+{
+    const struct compress_policy *conf = data;
+    struct str condition = fields_value(&r->request.fields, FIELD_IF_RANGE);
+    struct accepted accepted;
+
+    if (condition.n == 0 || condition.p[0] == '"' || str_starts(condition, STR("W/")))
+        return HOOK_NEXT;
+    accept_encoding(&r->request.fields, &accepted);
+    if (accept_encoding_best(&accepted, conf->order, conf->order_n) == CODING_IDENTITY)
+        return HOOK_NEXT;
+    trace(r, conf->line, "compress: If-Range is a date, so Range is left out");
+    fields_remove_id(&r->request.fields, FIELD_RANGE);
+    fields_remove_id(&r->request.fields, FIELD_IF_RANGE);
+    return HOOK_NEXT;
+}
+
+bool
+compress_would_decode(const struct request *r)
+{
+    const struct compress_policy *conf = compress_policy_of(r);
+    struct compress_choice choice = {0};
+
+    if (conf != NULL)
+        compress_choose(conf, r, &choice);
+    return choice.decode != CODING_IDENTITY;
+}
+
 const struct compress_policy *
 compress_policy_of(const struct request *r)
 {
@@ -224,6 +257,6 @@ const struct module compress_module = {
             .help = "responses are encoded as the client likes best: zstd, br or gzip"},
     .conf_size = sizeof(struct compress_policy),
     .ready = make_ready,
-    .hook = {[PHASE_EDIT] = edit},
+    .hook = {[PHASE_GUARD] = guard, [PHASE_EDIT] = edit},
     .tick = codec_tick,
 };

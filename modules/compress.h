@@ -42,6 +42,9 @@ struct compress_policy {
 /* The policy on the request's route; NULL: none. */
 const struct compress_policy *compress_policy_of(const struct request *r);
 
+/* Before EDIT: whether the whole response would be decoded for its client, who could not read a part of it. */
+bool compress_would_decode(const struct request *r);
+
 /* --- compress_choose.c --- */
 
 /* What becomes of a response. All zero: it goes out as it is, and says nothing of it. */

@@ -336,6 +336,14 @@ def test_ranges():
     assert r.status == 200 and r.get("ETag") == 'W/"a"' and "accept-ranges" not in r.names, r
     r = f.ask(target, "gzip", "Range: bytes=0-9", 'If-Range: W/"a"')
     assert r.status == 200 and coded(r, "gzip"), r
+    # a date is true of both, what was coded and what was not: no part is asked for
+    dated = "Sat, 21 Nov 2020 10:00:00 GMT"
+    for accept, kept in ("gzip", False), ("*", False), ("identity", True), ("deflate", True), (None, True):
+        for condition, wanted in (dated, kept), ('"a"', True), ('W/"a"', True):
+            f.ask(target, accept, "Range: bytes=0-9", f"If-Range: {condition}")
+            asked = f.origin.requests[-1]
+            assert asked.get("Range") == ("bytes=0-9" if wanted else None), (accept, asked)
+            assert asked.get("If-Range") == (condition if wanted else None), (accept, asked)
     target = f.page(b"", "Content-Range: bytes */3000", status="416 Range Not Satisfiable")
     assert f.ask(target, "gzip", "Range: bytes=9000-").get("Content-Range") == "bytes */3000"
 
