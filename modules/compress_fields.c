@@ -7,7 +7,18 @@
 #include "worker/block.h"
 
 /* Of the bytes as the origin has coded them (RFC 1864, RFC 3230, RFC 9530). */
-static const char *const digests[] = {"Content-MD5", "Digest", "Content-Digest", "Repr-Digest"};
+static bool
+is_digest(const struct field *f)
+{
+    static const struct str digests[] = {
+        {"Content-MD5", 11}, {"Digest", 6}, {"Content-Digest", 14}, {"Repr-Digest", 11},
+    };
+
+    for (size_t i = 0; i < sizeof(digests) / sizeof(digests[0]); i++)
+        if (str_ieq(f->name, digests[i]))
+            return true;
+    return false;
+}
 
 /* --- Vary --- */
 
@@ -92,19 +103,23 @@ compress_fields_vary(struct request *r)
 
 /* --- the content --- */
 
-static void
-weaken(struct fields *f, struct arena *a)
+static struct str
+weak(struct str tag, struct arena *a)
 {
-    for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].gone && str_ieq(f->v[i].name, STR("ETag")) && cache_conditional_is_strong(f->v[i].value))
-            f->v[i].value = arena_printf(a, "W/%.*s", STR_ARG(f->v[i].value));
+    char *text = arena_alloc(a, tag.n + 2);
+
+    memcpy(mempcpy(text, "W/", 2), tag.p, tag.n);
+    return (struct str){text, tag.n + 2};
 }
 
+/* What a field without an id says of the bytes: no more, or less. */
 static void
-drop_digests(struct fields *f)
+loosen(struct field *f, struct arena *a)
 {
-    for (size_t i = 0; i < sizeof(digests) / sizeof(digests[0]); i++)
-        fields_remove(f, str_of(digests[i]));
+    if (is_digest(f))
+        f->gone = true;
+    else if (str_ieq(f->name, STR("ETag")) && cache_conditional_is_strong(f->value))
+        f->value = weak(f->value, a);
 }
 
 void
@@ -113,13 +128,17 @@ compress_fields_recoded(struct request *r, enum coding coding, int64_t length)
     struct fields *f = &r->response.fields;
 
     block_unfold(r);
-    fields_remove(f, STR("Content-Encoding"));
+    for (size_t i = 0; i < f->n; i++) {
+        struct field *line = &f->v[i];
+
+        if (line->id == FIELD_CONTENT_LENGTH || line->id == FIELD_ACCEPT_RANGES ||
+            (line->id == FIELD_OTHER && str_ieq(line->name, STR("Content-Encoding"))))
+            line->gone = true;
+        else if (line->id == FIELD_OTHER && !line->gone)
+            loosen(line, r->arena);
+    }
     if (coding != CODING_IDENTITY)
         fields_add(f, STR("Content-Encoding"), coding_name(coding));
-    weaken(f, r->arena);
-    drop_digests(f);
-    fields_remove_id(f, FIELD_CONTENT_LENGTH);
-    fields_remove_id(f, FIELD_ACCEPT_RANGES);
     r->response.length = length;
 }
 
@@ -128,8 +147,8 @@ compress_fields_trailers(struct request *r)
 {
     struct fields *f = &r->response.trailers;
 
-    weaken(f, r->arena);
-    drop_digests(f);
+    for (size_t i = 0; i < f->n; i++)
+        loosen(&f->v[i], r->arena);
 }
 
 void
@@ -145,6 +164,6 @@ compress_fields_not_modified(struct request *r)
             continue;
         if (cache_conditional_is_strong(f->v[i].value) &&
             cache_conditional_asks_weakly(&r->request.fields, f->v[i].value))
-            f->v[i].value = arena_printf(r->arena, "W/%.*s", STR_ARG(f->v[i].value));
+            f->v[i].value = weak(f->v[i].value, r->arena);
     }
 }
