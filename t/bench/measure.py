@@ -48,7 +48,7 @@ def read(out):
 
 
 def measure(server, load, duration):
-    """Raises where an answer failed: what isn't right has no price. Of what the answers hold it knows the size alone."""
+    """Raises where an answer failed: what isn't right has no price. Of the answers it reads status and size."""
     pids = tree(server.process.pid)
     before = seconds(pids)
     with peers.on(peers.LOAD):
