@@ -326,15 +326,16 @@ drop_conditions(struct fields *f)
  * Where weir compresses, what is stored is asked for in one way for all, and weir makes the rest of it; unless a policy
  * has said what is asked for.
  */
-static void
+static bool
 ask_for_plain(struct request *f, const struct request *r)
 {
     const struct field *said = fields_find(&r->forward, STR("Accept-Encoding"));
 
     if (compress_policy_of(r) == NULL || (said != NULL && said->fixed))
-        return;
+        return false;
     fields_remove(&f->forward, STR("Accept-Encoding"));
     fields_add(&f->forward, STR("Accept-Encoding"), STR("identity"));
+    return true;
 }
 
 /* A regex's groups are part of the key where it names them. */
@@ -431,8 +432,8 @@ cache_fill(struct cached *a, struct cache_hold hold, bool owner)
     fields_init(&f->forward, f->arena);
     fields_copy(&f->forward, &a->r->forward);
     drop_conditions(&f->forward);
-    ask_for_plain(f, a->r);
     *p = (struct fill){
+        .plainly = ask_for_plain(f, a->r),
         .f = f, .conf = a->conf, .hold = hold, .asked = a->asked, .authorization = a->authorization,
         .since = cache_now(worker.cache), .asked_ms = clock_wall_ms(), .verdict = cache_verdict,
     };

@@ -23,6 +23,7 @@ struct fill {
     struct cache_hold hold;
     struct cache_hold seen;     /* what is to be validated, or stands in for an error */
     bool validates;             /* the request says so */
+    bool plainly;               /* it says of codings what it says for all: weir makes them itself */
     bool confirms;
     bool sending;
     bool authorization;

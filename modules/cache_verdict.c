@@ -72,18 +72,18 @@ body_length(const struct request *f)
 
 /*
  * What weir itself tells the origin of a client stands in the key (scheme, host), or makes each request another's. What
- * it says of codings, where it makes them itself, is the same for all.
+ * it says of codings, where it makes them itself, is the same for all; what a policy says of them may not be.
  */
 static bool
-names_ours(struct str *names, const struct cache_policy *conf, const struct request *f)
+names_ours(struct str *names, const struct fill *p)
 {
-    bool host = cache_key_has(conf, STR("host")), codes = compress_policy_of(f) != NULL;
-    char *text = arena_alloc(f->arena, names->n + 1);
+    bool host = cache_key_has(p->conf, STR("host"));
+    char *text = arena_alloc(p->f->arena, names->n + 1);
     struct str list = *names, name;
     size_t n = 0;
 
     while (str_list_next(&list, &name)) {
-        if (str_eq(name, STR("x-forwarded-proto")) || (codes && str_eq(name, STR("accept-encoding"))) ||
+        if (str_eq(name, STR("x-forwarded-proto")) || (p->plainly && str_eq(name, STR("accept-encoding"))) ||
             ((str_eq(name, STR("x-forwarded-host")) || str_eq(name, STR("host"))) && host))
             continue;
         if (str_starts(name, STR("x-forwarded-")) || str_eq(name, STR("forwarded")) || str_eq(name, STR("via")) ||
@@ -118,7 +118,7 @@ why_not(struct fill *p, struct cache_control *said, struct cache_terms *terms, s
     cache_control_response(said, &f->response.fields, f->arena);
     if ((why = cache_fresh_terms(terms, &x, &p->conf->defaults)) != NULL)
         return why;
-    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, p->conf, f))
+    if (!cache_vary_names(&f->response.fields, f->arena, names) || names_ours(names, p))
         return "vary";
     return f->open_ended ? "stream" : NULL;
 }

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import zlib
 
 from lib.coding import CODINGS, EVERY, Decoder, decode, encode, noise, vary, words
 from lib.crowd import Crowd, Member, cached, owners, result
@@ -379,6 +380,15 @@ def test_conditions_ranges_and_heads():
     assert page.asked == 1 and encodings(settled(weir)) == dict.fromkeys(CODINGS, 1)
 
 
+def test_a_406_in_place_of_what_is_stored():
+    """And what was there to be sent is not in the log as if it had been."""
+    weir = edge(Origin(response(words(20_000))))
+    for n, want in enumerate([200, 406, 406]):
+        r = ask(weir, "/", "identity" if want == 200 else "identity;q=0")
+        assert r.status == want, r
+        assert f'" {want} {len(r.body)} ' in weir.access(n + 1)[n]
+
+
 def test_no_head_makes_one():
     page = Page(words(20_000))
     weir = edge(page.origin)
@@ -387,6 +397,46 @@ def test_no_head_makes_one():
         r = weir.ask(f"HEAD / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {c}\r\nConnection: close\r\n\r\n", "HEAD")
         assert r.get("Content-Encoding") == c
     assert encodings(settled(weir)) == dict.fromkeys(CODINGS, 0)
+
+
+def by_coding(peer, request):
+    """An origin that codes as it is asked, and says so; deflate is nothing that weir knows."""
+    coding = next((c for c in ("deflate", "gzip") if c in ",".join(request.all("Accept-Encoding"))), None)
+    body = {"deflate": zlib.compress, "gzip": lambda b: encode("gzip", b), None: bytes}[coding](words(5000))
+    peer.send(response(body, "Vary: Accept-Encoding", *([f"Content-Encoding: {coding}"] if coding else [])))
+
+
+CODED = """
+cache_memory: {{size: 64m, max_object: 4m}}
+upstreams: {{app: {{servers: ["{}"]}}}}
+sites: [{{hosts: ["*"], routes: [{{cache: {{}}, proxy: app, {}}}]}}]
+"""
+
+
+def readable(weir, *codings):
+    for c in codings:
+        r = ask(weir, "/", c)
+        got = r.get("Content-Encoding") or "identity"
+        assert got in ("identity", c), f"{got} for who takes {c}: {r}"
+        assert (zlib.decompress(r.body) if got == "deflate" else plain(r)) == words(5000), r
+
+
+def test_a_clients_word_for_codings():
+    """Where a policy hands it to the origin, what comes of it is not for those who said another one."""
+    origin = Origin(by_coding)
+    weir = start(CODED.format(origin.address, "compress: {}, request_headers: {Accept-Encoding: $http_accept_encoding}"))
+    readable(weir, "deflate", "gzip", "identity", "br", "deflate", "identity")
+    assert [r.get("Accept-Encoding") for r in origin.requests] == ["deflate", "gzip", "identity", "br"]
+
+
+def test_compress_goes_and_comes_while_responses_are_stored():
+    """What one configuration has decoded for some is not what the next one serves them as it is."""
+    origin = Origin(by_coding)
+    weir = start(CODED.format(origin.address, "compress: {}, request_headers: {Accept-Encoding: gzip}"))
+    for more in "compress: off", "compress: {}", "compress: {encodings: [br]}", "compress: off":
+        readable(weir, "gzip", "identity", "br", "zstd")
+        weir.reload(CODED.format(origin.address, more))
+    readable(weir, "zstd", "br", "identity", "gzip")
 
 
 def test_what_origins_are_asked_for():
