@@ -13,6 +13,7 @@
  */
 #include "modules/codec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "modules/codec_parts.h"
@@ -24,6 +25,7 @@
 #define IDLE_MOST 128           /* states */
 #define IDLE_MEMORY_MOST (CODEC_MEMORY_MOST / 4)
 #define IDLE_MS 60000
+#define COMPLAIN_MS 60000
 #define DECODER_BLOCK_KEPT ((size_t)1024 * 1024)        /* larger ones are of large content: what is malloc to that */
 
 /* The header keeps what follows aligned for anything. */
@@ -129,6 +131,23 @@ make_room(bool decoder, size_t n)
         if (!free_oldest(false))
             return false;
     return true;
+}
+
+/* Clients and servers can bring this about. */
+static void
+complain(bool decoder)
+{
+    static struct log_pace pace[2];
+    unsigned long more;
+    char times[64] = "";
+
+    if (!log_due(&pace[decoder], clock_ms(), COMPLAIN_MS, &more))
+        return;
+    if (more > 0)
+        snprintf(times, sizeof(times), " (and %lu more like this)", more);
+    log_warning("compress: the %zu MiB that a worker has for it are in use: responses %s%s",
+                (decoder ? DECODERS_MOST : CODEC_MEMORY_MOST) >> 20,
+                decoder ? "fail that have to be decoded" : "go out as they are", times);
 }
 
 void
@@ -239,6 +258,7 @@ get(const struct codec_kind *kind, int level, int window)
     c->used = true;
     if (c->kind->begin(c) && make_room(kind->decodes, 0))
         return c;
+    complain(kind->decodes);
     destroy(c);
     free(c);
     return NULL;
@@ -278,8 +298,10 @@ codec_run(struct codec *c, struct codec_io *io, enum codec_op op)
     if (io->out == NULL)
         io->out = &nowhere;
     result = c->kind->run(c, io, op);
-    if (c->kind->decodes && !make_room(true, 0))
+    if (c->kind->decodes && !make_room(true, 0)) {
+        complain(true);
         result = CODEC_ERROR;
+    }
     if (result == CODEC_DONE || result == CODEC_ERROR)
         c->final = result;
     if (result == CODEC_ERROR)

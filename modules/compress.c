@@ -195,14 +195,17 @@ read_encodings(struct ready *ready, struct compress_policy *conf)
         ready->error(ready, "`encodings` is empty: `compress: off` is how not to compress");
 }
 
-/* type/subtype, where both are tokens: "*" is one. */
+/* type/subtype, where both are tokens. A star is one too, and stands for a whole one: "a/b*" would match nothing. */
 static bool
 is_type(struct str s)
 {
     struct str rest = s, type = str_cut(&rest, '/');
 
-    return rest.p != NULL && field_is_token(type) && field_is_token(rest) &&
-           (type.n != 1 || type.p[0] != '*' || str_eq(rest, STR("*")));
+    if (rest.p == NULL || !field_is_token(type) || !field_is_token(rest))
+        return false;
+    if (str_eq(type, STR("*")))
+        return str_eq(rest, STR("*"));
+    return memchr(type.p, '*', type.n) == NULL && (str_eq(rest, STR("*")) || memchr(rest.p, '*', rest.n) == NULL);
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "worker/base/loop.h"
 #include "worker/count.h"
 #include "worker/filter.h"
+#include "worker/upstream/exchange.h"
 
 #define MIDDLE_MOST ((size_t)64 * 1024)         /* between a decoder and an encoder */
 #define PIECE_MOST ((size_t)16 * 1024)          /* of output at once */
@@ -39,7 +40,6 @@ decoded_into(struct recode *c)
     return c->plan.encode != CODING_IDENTITY ? &c->middle : &c->r->response.body;
 }
 
-/* What the source has is not of its coding, or beyond the bounds. */
 static void
 fail(struct recode *c)
 {
@@ -88,11 +88,22 @@ end_codec(struct codec **codec, struct flow *to)
     to->ended = true;
 }
 
+/* Whether what the source has is wrong; who sent it is told of then. */
 static bool
-is_bomb(const struct recode *c)
+is_wrong(const struct recode *c, enum codec_result result)
 {
-    return c->decoded > c->plan.size ||
-           (c->decoded > RATIO_FREE && c->decoded / (uint64_t)c->plan.ratio > c->eaten);
+    struct request *r = c->r;
+
+    if (result == CODEC_ERROR)
+        trouble_content(r, CONTENT_MALFORMED, arena_printf(r->arena, "its content cannot be decoded as %.*s",
+                                                           STR_ARG(coding_name(c->plan.decode))).p);
+    else if (c->decoded > c->plan.size)
+        trouble_content(r, CONTENT_TOO_LARGE, "its content decodes to more than compress.decoded_size");
+    else if (c->decoded > RATIO_FREE && c->decoded / (uint64_t)c->plan.ratio > c->eaten)
+        trouble_content(r, CONTENT_BOMB, "its content decodes to more than compress.decoded_ratio times its length");
+    else
+        return false;
+    return true;
 }
 
 static void
@@ -107,7 +118,7 @@ decode(struct recode *c)
 
         c->eaten += in;
         c->decoded += out;
-        if (result == CODEC_ERROR || is_bomb(c)) {
+        if (is_wrong(c, result)) {
             fail(c);
             return;
         }

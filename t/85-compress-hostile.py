@@ -11,6 +11,7 @@ import zstandard
 
 from lib import h2
 from lib.coding import CODINGS, Decoder, Encoder, bomb, chunked, decode, encode, noise, split, start, words
+from lib.crowd import cached
 from lib.weir import DEADLINE, Origin, connect, run, truncated, wait
 
 MIB = 1 << 20
@@ -140,6 +141,25 @@ def test_bounds_of_size():
         for content in (encode(coding, words(2 * MIB + 1)), bomb(coding, 3 * MIB)):
             assert f.cut(by_length(coding, content)) <= 2.1 * MIB
     f.told()
+
+
+def test_the_log_says_whose_it_is():
+    """Each kind of it once, however many there are; also of what was stored, when nobody knows the server any more."""
+    f = Front("decoded_size: 2m")
+    server = f"server {f.origin.address}"
+    for what, content in (("cannot be decoded as zstd", noise(3000)), ("more than compress.decoded_ratio", None),
+                          ("more than compress.decoded_size", encode("zstd", words(2 * MIB + 1)))):
+        page = by_length("zstd", bomb("zstd", 2 * MIB) if content is None else content)
+        f.cut(page)
+        f.weir.wait_log(f"upstream app, {server}: its content .*{what}.*: GET /")
+        assert f.weir.errors().count(what) == 1, f.weir.errors()
+    f.told()
+    origin = Origin(by_length("gzip", noise(3000)).replace(b"\r\n\r\n", b"\r\nCache-Control: max-age=600\r\n\r\n", 1))
+    weir = cached(origin, "{}, compress: {}")
+    assert weir.get("/", "Accept-Encoding: gzip", "Connection: close").status == 200
+    c = weir.connect().send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+    assert c.head().status == 502 or truncated(lambda: gather(c, []))
+    weir.wait_log("upstream app: its content cannot be decoded as gzip: GET /")
 
 
 def test_what_is_no_bomb():
@@ -383,6 +403,7 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
     refused = got.count(None)
     assert 100 < refused < 300, refused
     weir.wait_stats(lambda s: s["weir_coding_refused_total"] == refused)
+    weir.wait_log("the 256 MiB that a worker has for it are in use: responses go out as they are")
     # who takes nothing else is told so
     c = begin(1000, "zstd, identity;q=0")[1]
     r = c.head()

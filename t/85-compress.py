@@ -593,7 +593,9 @@ def test_wrong_keys():
     """Each is said."""
     path = os.path.join(temp_dir(), "weir.yaml")
     for text, what in (("{encodings: [gzip, deflate]}", "deflate"), ("{encodings: [br, br]}", "twice"),
-                       ("{encodings: []}", "empty"), ("{types: [text]}", "media type"), 
+                       ("{encodings: []}", "empty"), ("{types: [text]}", "media type"),
+                       ("{types: [text/ht*]}", "media type"), ("{types: [application/*+json]}", "media type"),
+                       ("{types: ['*/xml']}", "media type"), ("{types: ['t*/*']}", "media type"),
                        ("{levels: {zstd: 22}}", "zstd"), ("{min_size: x}", "min_size"),
                        ("{encoding: gzip}", "encoding"), ("gzip", "compress")):
         with open(path, "w", encoding="utf-8") as file:

@@ -29,6 +29,7 @@ answer(struct request *r, int status, struct str type, struct str content)
     m->block = STR_NONE;
     fields_init(&m->trailers, r->arena);
     flow_clear(&m->body);
+    m->body.passed = 0;         /* nobody got what was there before */
     m->body.weightless = false;
     m->length = status == 204 || status == 304 ? LENGTH_UNKNOWN : (int64_t)content.n;
     r->no_content = r->method == METHOD_HEAD || status == 204 || status == 304;

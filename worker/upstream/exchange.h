@@ -141,5 +141,7 @@ void trouble_of_exchange(const struct exchange *x, enum slots_error kind);
 void trouble_connecting(const struct request *r, struct endpoint *e, const char *why);
 void trouble_expired(const struct exchange *x, const char *why);
 void trouble_declined(const struct exchange *x, const char *why);
+/* The response came, and its content is no good; of one that comes from a store no server is known any more. */
+void trouble_content(const struct request *r, enum content_trouble kind, const char *what);
 
 #endif

@@ -13,20 +13,26 @@
 #define TARGET_TOLD 200         /* bytes of it */
 
 static void
-say(struct endpoint *e, enum slots_error kind, struct str what, const struct request *r)
+tell(struct log_pace *pace, const struct upstream *u, struct str server, struct str what, const struct request *r)
 {
     struct str target = r->target;
     unsigned long more;
     char times[64] = "";
 
-    if (!log_due(&e->trouble[kind], clock_ms(), AGAIN_MS, &more))
+    if (!log_due(pace, clock_ms(), AGAIN_MS, &more))
         return;
     if (more > 0)
         snprintf(times, sizeof(times), " (and %lu more like this)", more);
-    log_warning("upstream %.*s, server %.*s: %.*s: %.*s %.*s%s%s", STR_ARG(e->group->conf->name), STR_ARG(e->text),
-                STR_ARG(what), STR_ARG(r->method_text),
+    log_warning("upstream %.*s%s%.*s: %.*s: %.*s %.*s%s%s", STR_ARG(u->name), server.n > 0 ? ", server " : "",
+                STR_ARG(server), STR_ARG(what), STR_ARG(r->method_text),
                 (int)(target.n < TARGET_TOLD ? target.n : TARGET_TOLD), target.n > 0 ? target.p : "",
                 target.n > TARGET_TOLD ? "..." : "", times);
+}
+
+static void
+say(struct endpoint *e, enum slots_error kind, struct str what, const struct request *r)
+{
+    tell(&e->trouble[kind], e->group->conf, e->text, what, r);
 }
 
 void
@@ -64,4 +70,13 @@ void
 trouble_declined(const struct exchange *x, const char *why)
 {
     say(x->endpoint, SLOTS_ERROR_INTERNAL, str_of(why), x->r);
+}
+
+void
+trouble_content(const struct request *r, enum content_trouble kind, const char *what)
+{
+    const struct upstream *u = r->route != NULL ? r->route->proxy : NULL;
+
+    if (u != NULL)
+        tell(&upstream_group(u)->content[kind], u, r->upstream_address, str_of(what), r);
 }

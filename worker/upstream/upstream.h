@@ -38,6 +38,9 @@ struct endpoint {
     int64_t idle;
 };
 
+/* What may be wrong with the content of a response. */
+enum content_trouble { CONTENT_MALFORMED, CONTENT_TOO_LARGE, CONTENT_BOMB, CONTENT_TROUBLES };
+
 struct group {
     const struct upstream *conf;
     unsigned health;            /* the upstream's entry in the health segment; 0: none */
@@ -54,6 +57,7 @@ struct group {
     struct endpoint **scratch;  /* as large as v: least_conn's */
     struct queue *queue;        /* queue.c's */
     struct log_pace no_budget, no_place, none_up, no_room;      /* when each is told again */
+    struct log_pace content[CONTENT_TROUBLES];
 };
 
 /* Worker, at its start, when worker.health is there. */
