@@ -63,22 +63,23 @@ skip_commas(struct str *s)
 }
 
 /*
- * By weak comparison, or (weakly) only as W/. A list that is none ends where it stops to be one: what stood before is
- * what the client has.
+ * How it is listed, by weak comparison. A list that is none ends where it stops to be one: what stood before is what
+ * the client has.
  */
-static bool
-lists(struct str list, const struct tag *tag, bool weakly)
+static unsigned
+listed(struct str list, const struct tag *tag)
 {
     struct tag member;
+    unsigned how = 0;
 
     skip_commas(&list);
     while (list.n > 0 && take(&list, &member)) {
         if (list.n > 0 && !skip_commas(&list))
-            return false;
-        if (str_eq(member.opaque, tag->opaque) && (member.weak || !weakly))
-            return true;
+            break;
+        if (str_eq(member.opaque, tag->opaque))
+            how |= member.weak ? ASKED_WEAKLY : ASKED_STRONGLY;
     }
-    return false;
+    return how;
 }
 
 /* The only line of that name. False: there is none, or more. */
@@ -122,7 +123,7 @@ none_match(const struct fields *request, const struct validators *v)
     if (!read_tag(v->etag, &tag))
         return true;
     while ((line = lines_next(request, STR("If-None-Match"), &at)) != NULL)
-        if (lists(line->value, &tag, false))
+        if (listed(line->value, &tag) != 0)
             return false;
     return true;
 }
@@ -202,17 +203,17 @@ cache_conditional_is_strong(struct str etag)
     return read_tag(etag, &tag) && !tag.weak;
 }
 
-bool
-cache_conditional_asks_weakly(const struct fields *request, struct str etag)
+unsigned
+cache_conditional_asks(const struct fields *request, struct str etag)
 {
     const struct field *line;
     struct tag tag;
+    unsigned how = 0;
     size_t at = 0;
 
     if (!read_tag(etag, &tag))
-        return false;
+        return 0;
     while ((line = lines_next(request, STR("If-None-Match"), &at)) != NULL)
-        if (lists(line->value, &tag, true))
-            return true;
-    return false;
+        how |= listed(line->value, &tag);
+    return how;
 }

@@ -39,7 +39,10 @@ bool cache_conditional_add(struct fields *forward, const struct validators *v);
 /* It is one entity-tag, and a strong one (RFC 9110 8.8.3). */
 bool cache_conditional_is_strong(struct str etag);
 
-/* If-None-Match lists it as a weak one, whatever it is itself; * doesn't. */
-bool cache_conditional_asks_weakly(const struct fields *request, struct str etag);
+#define ASKED_WEAKLY 1u
+#define ASKED_STRONGLY 2u
+
+/* How If-None-Match lists it, whatever it is itself: as a weak one, as a strong one, as both, or (0) not; * doesn't. */
+unsigned cache_conditional_asks(const struct fields *request, struct str etag);
 
 #endif

@@ -106,12 +106,24 @@ make_unsatisfiable(struct cached *a, uint64_t length)
     a->ranges.n = 0;
 }
 
+/* Of the content, and that is another now (RFC 9530 2, RFC 1864); Repr-Digest is of the whole, and stays true. */
+static void
+drop_sums(struct request *r)
+{
+    struct fields *f = &r->response.fields;
+
+    block_unfold(r);
+    fields_remove(f, STR("Content-Digest"));
+    fields_remove(f, STR("Content-MD5"));
+}
+
 static void
 make_partial(struct cached *a, uint64_t length)
 {
     struct request *r = a->r;
     struct fields *f = &r->response.fields;
 
+    drop_sums(r);
     r->status = 206;
     r->reason = status_reason(206);
     r->response.length = (int64_t)a->ranges.length;
@@ -119,7 +131,6 @@ make_partial(struct cached *a, uint64_t length)
         fields_add(f, STR("Content-Range"), cache_range_value(&a->ranges, length, r->arena));
         return;
     }
-    block_unfold(r);
     fields_set_id(f, FIELD_CONTENT_TYPE, a->ranges.type);
 }
 

@@ -66,6 +66,16 @@ takes_identity(const struct request *r)
     return accepted.weight[CODING_IDENTITY] > 0;
 }
 
+/* Whether it would get what weir encodes in a coding. */
+static bool
+may_be_coded(const struct request *r, const struct compress_policy *conf)
+{
+    struct accepted accepted;
+
+    accept_encoding(&r->request.fields, &accepted);
+    return accept_encoding_best(&accepted, conf->order, conf->order_n) != CODING_IDENTITY;
+}
+
 /* On its way to this client alone. */
 static int
 recode(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice)
@@ -111,7 +121,7 @@ edit(struct request *r, const void *data)
 
     if (r->status == 304) {
         compress_fields_vary(r);
-        compress_fields_not_modified(r);
+        compress_fields_not_modified(r, may_be_coded(r, conf));
         return HOOK_NEXT;
     }
     compress_choose(conf, r, &choice);
@@ -126,23 +136,35 @@ edit(struct request *r, const void *data)
     return change(r, conf, &choice);
 }
 
+static bool
+is_dated(struct str condition)
+{
+    return condition.n > 0 && condition.p[0] != '"' && !str_starts(condition, STR("W/"));
+}
+
 /*
- * RFC 9110 13.1.5: a part is wanted of what the client has some of. By a date nobody can tell whether that was coded:
- * it gets the whole, if it takes a coding at all. (A tag says so: that of what was coded is weak.)
+ * Why the client gets the whole, whatever part it wants; NULL: it may have that. RFC 9110 13.1.5: it has some already,
+ * and by a date nobody can tell whether that was coded, where it takes a coding at all. (A tag says so: that of what was
+ * coded is weak.) And who refuses content as it is gets no part of that, but may be given the whole in a coding.
  */
+static const char *
+why_whole(const struct request *r, const struct compress_policy *conf)
+{
+    if (!takes_identity(r))
+        return "content as it is is refused";
+    return is_dated(fields_value(&r->request.fields, FIELD_IF_RANGE)) && may_be_coded(r, conf) ? "If-Range is a date"
+                                                                                               : NULL;
+}
+
 static int
 guard(struct request *r, const void *data)
 {
     const struct compress_policy *conf = data;
-    struct str condition = fields_value(&r->request.fields, FIELD_IF_RANGE);
-    struct accepted accepted;
+    const char *why;
 
-    if (condition.n == 0 || condition.p[0] == '"' || str_starts(condition, STR("W/")))
+    if (fields_find_id(&r->request.fields, FIELD_RANGE) == NULL || (why = why_whole(r, conf)) == NULL)
         return HOOK_NEXT;
-    accept_encoding(&r->request.fields, &accepted);
-    if (accept_encoding_best(&accepted, conf->order, conf->order_n) == CODING_IDENTITY)
-        return HOOK_NEXT;
-    trace(r, conf->line, "compress: If-Range is a date, so Range is left out");
+    trace(r, conf->line, "compress: %s, so Range is left out", why);
     fields_remove_id(&r->request.fields, FIELD_RANGE);
     fields_remove_id(&r->request.fields, FIELD_IF_RANGE);
     return HOOK_NEXT;

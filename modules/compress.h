@@ -72,13 +72,18 @@ void compress_fields_vary(struct request *r);
 /*
  * The fields of content that is coded otherwise than it came: Content-Encoding (CODING_IDENTITY: none), a strong ETag
  * made weak, Content-Length, Content-MD5, Digest, Content-Digest, Repr-Digest and Accept-Ranges gone; the same of its
- * trailers once they are there. `length` of it, or LENGTH_UNKNOWN.
+ * trailers once they are there. `length` of it, or LENGTH_UNKNOWN. The ETag of what answers a change
+ * (PUT, DELETE; POST and PATCH without Content-Location) is not of that content, and stays.
  */
 void compress_fields_recoded(struct request *r, enum coding coding, int64_t length);
 void compress_fields_trailers(struct request *r);
 
-/* A 304 confirms what the client has: where it asked by a weak tag that was made of a strong one, it gets that. */
-void compress_fields_not_modified(struct request *r);
+/*
+ * A 304 confirms what the client has: where it asked by a weak tag that was made of a strong one, it gets that; where by
+ * both, by what it would get now (coded: a coding, if anything). Unless that is the strong one, what it has may be coded
+ * otherwise than it came: nothing that is true of certain bytes is said of it (RFC 9110 15.4.5, RFC 9111 4.3.4).
+ */
+void compress_fields_not_modified(struct request *r, bool coded);
 
 /* --- recode.c --- */
 

@@ -116,7 +116,9 @@ look_at(const struct compress_policy *conf, const struct request *r, struct look
     type = fields_value(l->fields, FIELD_CONTENT_TYPE);
     type = str_trim(str_cut(&type, ';'));
     l->type = is_type(type) ? type : STR_NONE;
-    l->worth = l->type.p != NULL && is_listed(&conf->types, l->type) && !begins(l->type, STR("multipart/byteranges"));
+    /* of several parts nobody knows here what they are parts of */
+    l->worth = begins(l->type, STR("multipart/byteranges")) ? l->part
+                                                            : l->type.p != NULL && is_listed(&conf->types, l->type);
     l->says = l->worth || l->coded != CODING_IDENTITY ? directives(l->fields, r->arena) : 0;
 }
 
@@ -135,13 +137,13 @@ says_no_transform(const struct request *r)
 
 /* Why nobody gets it otherwise than it came, coded or not; NULL: some may. */
 static const char *
-why_untouched(const struct request *r, const struct look *l)
+why_untouched(const struct look *l)
 {
     if (l->coded == CODINGS)
         return "coded already";
     if (begins(l->type, STR("application/grpc")))
         return "type";
-    if ((l->says & HAS(CC_NO_TRANSFORM)) != 0 || says_no_transform(r))
+    if ((l->says & HAS(CC_NO_TRANSFORM)) != 0)
         return "no-transform";
     if (!l->part && fields_find(l->fields, STR("Content-Range")) != NULL)
         return "Content-Range";
@@ -242,9 +244,11 @@ compress_choose(const struct compress_policy *conf, const struct request *r, str
         return;
     look_at(conf, r, &l, &own);
     accept_encoding(&r->request.fields, &accepted);
-    whole = why_untouched(r, &l);
+    whole = why_untouched(&l);
     plain = why_not_encoded(conf, r, &l);
     out->varies = whole == NULL && (l.coded != CODING_IDENTITY || plain == NULL);
+    if (whole == NULL && says_no_transform(r))
+        whole = "no-transform";         /* for this request: others get it otherwise */
     if (whole != NULL) {
         out->why = whole;
     } else if (!l.part) {

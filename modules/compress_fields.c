@@ -122,20 +122,55 @@ loosen(struct field *f, struct arena *a)
         f->value = weak(f->value, a);
 }
 
+/*
+ * RFC 9110 8.8: what answers a change says by its tag what there is now, which is not its content, and is what the next
+ * If-Match is made of. Where it says that its content is just that (Content-Location), it may be stored (9.3.3).
+ */
+static bool
+is_of_change(const struct request *r)
+{
+    switch (r->method) {
+    case METHOD_PUT:
+    case METHOD_DELETE:
+        return true;
+    case METHOD_POST:
+    case METHOD_PATCH:
+        return fields_find(&r->response.fields, STR("Content-Location")) == NULL;
+    default:
+        return false;
+    }
+}
+
+static void
+loosen_unless(struct field *f, bool of_change, struct arena *a)
+{
+    if (!of_change || !str_ieq(f->name, STR("ETag")))
+        loosen(f, a);
+}
+
+/* Of the bytes as they came, and of no others. */
+static bool
+is_of_bytes(const struct field *f)
+{
+    return f->id == FIELD_CONTENT_LENGTH || f->id == FIELD_ACCEPT_RANGES ||
+           (f->id == FIELD_OTHER && str_ieq(f->name, STR("Content-Encoding")));
+}
+
 void
 compress_fields_recoded(struct request *r, enum coding coding, int64_t length)
 {
     struct fields *f = &r->response.fields;
+    bool of_change;
 
     block_unfold(r);
+    of_change = is_of_change(r);
     for (size_t i = 0; i < f->n; i++) {
         struct field *line = &f->v[i];
 
-        if (line->id == FIELD_CONTENT_LENGTH || line->id == FIELD_ACCEPT_RANGES ||
-            (line->id == FIELD_OTHER && str_ieq(line->name, STR("Content-Encoding"))))
+        if (is_of_bytes(line))
             line->gone = true;
         else if (line->id == FIELD_OTHER && !line->gone)
-            loosen(line, r->arena);
+            loosen_unless(line, of_change, r->arena);
     }
     if (coding != CODING_IDENTITY)
         fields_add(f, STR("Content-Encoding"), coding_name(coding));
@@ -146,24 +181,43 @@ void
 compress_fields_trailers(struct request *r)
 {
     struct fields *f = &r->response.trailers;
+    bool of_change = is_of_change(r);
 
     for (size_t i = 0; i < f->n; i++)
-        loosen(&f->v[i], r->arena);
+        loosen_unless(&f->v[i], of_change, r->arena);
+}
+
+/* --- 304 --- */
+
+/* Its tag becomes the one that the client has. True: that is of the bytes as they came. */
+static bool
+confirm(struct field *f, const struct request *r, bool coded)
+{
+    unsigned asked = cache_conditional_asks(&r->request.fields, f->value);
+
+    if (!cache_conditional_is_strong(f->value))
+        return false;
+    if (asked == ASKED_STRONGLY || (asked == (ASKED_STRONGLY | ASKED_WEAKLY) && !coded))
+        return true;
+    if (asked != 0)
+        f->value = weak(f->value, r->arena);
+    return false;
 }
 
 void
-compress_fields_not_modified(struct request *r)
+compress_fields_not_modified(struct request *r, bool coded)
 {
     struct fields *f = &r->response.fields;
+    bool as_it_came = false;
 
-    if (fields_find_id(&r->request.fields, FIELD_IF_NONE_MATCH) == NULL)
-        return;
     block_unfold(r);
-    for (size_t i = 0; i < f->n; i++) {
-        if (f->v[i].gone || !str_ieq(f->v[i].name, STR("ETag")))
-            continue;
-        if (cache_conditional_is_strong(f->v[i].value) &&
-            cache_conditional_asks_weakly(&r->request.fields, f->v[i].value))
-            f->v[i].value = weak(f->v[i].value, r->arena);
-    }
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->v[i].gone && str_ieq(f->v[i].name, STR("ETag")))
+            as_it_came = confirm(&f->v[i], r, coded);
+    if (as_it_came)
+        return;
+    for (size_t i = 0; i < f->n; i++)
+        if (is_of_bytes(&f->v[i]) || is_digest(&f->v[i]))
+            f->v[i].gone = true;
+    r->response.length = LENGTH_UNKNOWN;
 }

@@ -270,6 +270,32 @@ def test_304():
         assert "content-encoding" not in r.names and r.body == b"", r
 
 
+def test_a_304_says_nothing_of_other_bytes():
+    """What the client has may be coded: only a strong tag says that it isn't."""
+    f = Front()
+    sums = [x for x in GONE if x != "Accept-Ranges: bytes"]
+    names = [x.partition(":")[0].lower() for x in sums]
+    target = f.say("\r\n".join(["HTTP/1.1 304 Not Modified", 'ETag: "a"', f"Content-Length: {N}", *sums, "", ""]).encode())
+    for accept, asked, kept in [("gzip", 'If-None-Match: W/"a"', False), ("gzip", 'If-None-Match: "a"', True),
+                                ("gzip", 'If-None-Match: "a", W/"a"', False), (None, 'If-None-Match: "a", W/"a"', True),
+                                (None, 'If-None-Match: W/"a"', False), ("br", f"If-Modified-Since: {DATE}", False)]:
+        r = f.ask(target, accept, asked)
+        assert [n for n in names if n in r.names] == (names if kept else []), (asked, r)
+        assert r.get("Content-Length") == (str(N) if kept else None), (asked, r)
+        assert r.get("ETag") == ('"a"' if kept or "Modified" in asked else 'W/"a"'), (asked, r)
+
+
+def test_what_answers_a_change_keeps_its_tag():
+    """It is that of what there is now, and the next If-Match is made of it (RFC 9110 8.8)."""
+    f = Front()
+    bare, located = f.page(TEXT, 'ETag: "b"'), f.page(TEXT, 'ETag: "b"', "Content-Location: /x")
+    for method, tag, of_located in [("PUT", '"b"', '"b"'), ("DELETE", '"b"', '"b"'), ("POST", '"b"', 'W/"b"'),
+                                    ("PATCH", '"b"', 'W/"b"'), ("GET", 'W/"b"', 'W/"b"'), ("REPORT", 'W/"b"', 'W/"b"')]:
+        for target, want in (bare, tag), (located, of_located):
+            r = coded(f.ask(target, "gzip", "Content-Length: 1", method=method, body="x"), "gzip")
+            assert r.get("ETag") == want, (method, target, r)
+
+
 def test_no_transform():
     f = Front()
     for value in ("no-transform", "max-age=60, NO-Transform", "public , no-transform", "no-transform=1"):
@@ -284,6 +310,11 @@ def test_no_transform():
     # the client may ask for it, too (RFC 9111 5.2.1.6)
     r = f.get(asks=["Cache-Control: no-transform"])
     assert r.get("Content-Encoding") is None and r.body == TEXT, r
+    # for itself: others get it otherwise, so caches have to know
+    assert vary(r.all("Vary")) == ["accept-encoding"], r
+    r = f.get(coding, "Content-Encoding: gzip", accept="br", asks=["Cache-Control: no-transform"])
+    assert r.get("Content-Encoding") == "gzip" and vary(r.all("Vary")) == ["accept-encoding"], r
+    assert "vary" not in f.get(kind="image/png", asks=["Cache-Control: no-transform"]).names
     # and what only looks like it
     for value in ('x="no-transform"', "no-transformer", "xno-transform"):
         coded(f.get(TEXT, f"Cache-Control: {value}"), "gzip")
@@ -344,6 +375,12 @@ def test_ranges():
             asked = f.origin.requests[-1]
             assert asked.get("Range") == ("bytes=0-9" if wanted else None), (accept, asked)
             assert asked.get("If-Range") == (condition if wanted else None), (accept, asked)
+    # who refuses content as it is gets no part of that, but the whole, encoded
+    for accept, kept in ("gzip, identity;q=0", False), ("br, *;q=0", False), ("*;q=0, identity", True):
+        r = f.ask(target, accept, "Range: bytes=0-9", 'If-Range: "a"')
+        asked = f.origin.requests[-1]
+        assert r.status == 200 and asked.get("Range") == ("bytes=0-9" if kept else None), (accept, asked, r)
+        assert asked.get("If-Range") == ('"a"' if kept else None), (accept, asked)
     target = f.page(b"", "Content-Range: bytes */3000", status="416 Range Not Satisfiable")
     assert f.ask(target, "gzip", "Range: bytes=9000-").get("Content-Range") == "bytes */3000"
 

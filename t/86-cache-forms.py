@@ -372,6 +372,10 @@ def test_conditions_ranges_and_heads():
         assert r.status == (206 if c == "identity" else 200), "of what was coded a date says nothing"
         assert plain(r) == page.body if r.status == 200 else r.body == page.body[10:20]
         assert ask(weir, "/", c, "Range: bytes=30000-").status == 416
+        r = ask(weir, "/", c, "Range: bytes=10-19,30-39")
+        assert r.status == 206 and sorted(vary(r.all("Vary"))) == ["accept-encoding", "x-a"], r
+        r = ask(weir, "/", c + ", identity;q=0", "Range: bytes=10-19")
+        assert (r.status, plain(r)) == (200, page.body) if c != "identity" else r.status == 406, r
         get = ask(weir, "/", c)
         r = weir.ask(f"HEAD / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {c}\r\nConnection: close\r\n\r\n", "HEAD")
         for name in "Content-Encoding", "ETag", "Vary", "Content-Type":

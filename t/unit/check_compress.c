@@ -25,16 +25,10 @@ static const struct compress_policy usual = {
     .types = {types, COUNT(types)}, .min_size = 1024, .order = {Z, B, G}, .order_n = 3,
 };
 
-static enum method
-method_named(const char *name)
-{
-    return strcmp(name, "GET") == 0 ? METHOD_GET : strcmp(name, "HEAD") == 0 ? METHOD_HEAD : METHOD_POST;
-}
-
 static struct request
 exchange(const char *method, const char *asked, int status, int64_t length, const char *answered)
 {
-    struct request r = {.arena = arena, .method = method_named(method), .minor = 1, .status = status};
+    struct request r = {.arena = arena, .method = method_of((struct str){method, strlen(method)}), .minor = 1, .status = status};
 
     r.request.fields = section(arena, asked);
     r.response.fields = section(arena, answered);
@@ -189,6 +183,8 @@ START_TEST(types_of_all_kinds)
         {"gRPC", "GET", "Accept-Encoding: br", 200, 5000, "Content-Type: Application/GRPC\nContent-Encoding: gzip", I,
          I, SAYS_NOTHING, "type"},
         {"parts", "GET", ALL, 200, 5000, "Content-Type: multipart/byteranges; boundary=a", I, I, SAYS_NOTHING, "type"},
+        {"parts of anything", "GET", ALL, 206, 5000, "Content-Type: multipart/byteranges; boundary=a", I, I, VARIES,
+         "status"},
     };
     struct compress_policy conf = usual;
     static const struct row mixed = {"mixed", "GET", ALL, 200, 5000, "Content-Type: multipart/mixed; boundary=a", I, Z,
@@ -218,8 +214,14 @@ START_TEST(who_forbids_it)
          "no-transform"},
         {"beside a targeted", "GET", ALL, 200, 5000,
          HTML "\nWeir-Cache-Control: max-age=9\nCache-Control: no-transform", I, I, SAYS_NOTHING, "no-transform"},
-        {"request", "GET", ALL "\nCache-Control: no-transform", 200, 5000, HTML, I, I, SAYS_NOTHING, "no-transform"},
+        {"request", "GET", ALL "\nCache-Control: no-transform", 200, 5000, HTML, I, I, VARIES, "no-transform"},
         {"request", "GET", ALL "\nCache-Control: no-cache\nCache-Control: no-transform", 200, 5000, HTML, I, I,
+         VARIES, "no-transform"},
+        {"request, coded", "GET", "Accept-Encoding: br\nCache-Control: no-transform", 200, 5000,
+         HTML "\nContent-Encoding: gzip", I, I, VARIES, "no-transform"},
+        {"request, of no use to anyone", "GET", ALL "\nCache-Control: no-transform", 200, 5, HTML, I, I, SAYS_NOTHING,
+         "no-transform"},
+        {"both", "GET", ALL "\nCache-Control: no-transform", 200, 5000, HTML "\nCache-Control: no-transform", I, I,
          SAYS_NOTHING, "no-transform"},
         {"request", "GET", ALL "\nCache-Control: no-cache", 200, 5000, HTML, I, Z, VARIES, NULL},
         {"decoding", "GET", "Accept-Encoding: br", 200, 5000,
@@ -513,6 +515,28 @@ START_TEST(recoded_content_is_described)
 }
 END_TEST
 
+/* The tag of what there is now: the next If-Match is made of it. */
+START_TEST(what_answers_a_change_keeps_its_tag)
+{
+    static const struct { const char *method; bool located, kept; } rows[] = {
+        {"GET", false, false}, {"HEAD", false, false}, {"PROPFIND", false, false}, {"OPTIONS", false, false},
+        {"PUT", false, true},  {"PUT", true, true},    {"DELETE", true, true},     {"POST", false, true},
+        {"POST", true, false}, {"PATCH", false, true}, {"PATCH", true, false},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct request r = exchange(rows[i].method, "", 200, 5000,
+                                    rows[i].located ? "ETag: \"a\"\nRepr-Digest: d\nContent-Location: /"
+                                                    : "ETag: \"a\"\nRepr-Digest: d");
+
+        compress_fields_recoded(&r, CODING_GZIP, LENGTH_UNKNOWN);
+        ck_assert_msg(str_eq(fields_find(&r.response.fields, STR("etag"))->value,
+                             rows[i].kept ? STR("\"a\"") : STR("W/\"a\"")), "%s %d", rows[i].method, rows[i].located);
+        ck_assert_ptr_null(fields_find(&r.response.fields, STR("repr-digest")));
+    }
+}
+END_TEST
+
 START_TEST(trailers_are_true_of_the_bytes)
 {
     static const struct edit_row rows[] = {
@@ -536,6 +560,18 @@ START_TEST(trailers_are_true_of_the_bytes)
 }
 END_TEST
 
+static void
+confirm_coded(struct request *r)
+{
+    compress_fields_not_modified(r, true);
+}
+
+static void
+confirm_plain(struct request *r)
+{
+    compress_fields_not_modified(r, false);
+}
+
 START_TEST(a_304_confirms_what_was_asked_for)
 {
     static const struct { const char *asked, *before, *after; } rows[] = {
@@ -552,10 +588,20 @@ START_TEST(a_304_confirms_what_was_asked_for)
         {"If-None-Match: W/\"a\"", "ETag: a", "ETag: a"},
         {"If-None-Match: W/\"a\"", "A: b", "A: b"},
         {"If-Modified-Since: x", "ETag: \"a\"", "ETag: \"a\""},
+        {"If-None-Match: W/\"a\"", "Repr-Digest: d\nContent-MD5: b\nAccept-Ranges: bytes\nContent-Encoding: br\nETag: \"a\"",
+         "ETag: W/\"a\""},
+        {"If-None-Match: \"a\"", "ETag: \"a\"\nRepr-Digest: d\nContent-Encoding: br",
+         "ETag: \"a\"\nRepr-Digest: d\nContent-Encoding: br"},
+        {"If-Modified-Since: x", "Digest: d\nContent-Digest: e\nA: b", "A: b"},
+    }, plain[] = {
+        {"If-None-Match: \"a\", W/\"a\"", "ETag: \"a\"\nRepr-Digest: d", "ETag: \"a\"\nRepr-Digest: d"},
+        {"If-None-Match: W/\"a\"", "ETag: \"a\"\nRepr-Digest: d", "ETag: W/\"a\""},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++)
-        check_edit(&(struct edit_row){rows[i].before, rows[i].after}, rows[i].asked, compress_fields_not_modified);
+        check_edit(&(struct edit_row){rows[i].before, rows[i].after}, rows[i].asked, confirm_coded);
+    for (size_t i = 0; i < COUNT(plain); i++)
+        check_edit(&(struct edit_row){plain[i].before, plain[i].after}, plain[i].asked, confirm_plain);
 }
 END_TEST
 
@@ -579,6 +625,7 @@ main(void)
     tcase_add_test(fields, vary_is_merged);
     tcase_add_test(fields, vary_leaves_a_block_folded);
     tcase_add_test(fields, recoded_content_is_described);
+    tcase_add_test(fields, what_answers_a_change_keeps_its_tag);
     tcase_add_test(fields, trailers_are_true_of_the_bytes);
     tcase_add_test(fields, a_304_confirms_what_was_asked_for);
     suite_add_tcase(suite, fields);
