@@ -16,7 +16,7 @@
 #include "worker/filter.h"
 #include "worker/upstream/exchange.h"
 
-#define MIDDLE_MOST ((size_t)64 * 1024)         /* between a decoder and an encoder */
+#define MIDDLE_MOST FILTER_TURN /* between a decoder and an encoder: who empties a full one comes again for the rest */
 #define PIECE_MOST ((size_t)16 * 1024)          /* of output at once */
 #define RATIO_FREE ((uint64_t)1024 * 1024)      /* decoded bytes before the ratio counts */
 
@@ -159,8 +159,8 @@ encode(struct recode *c)
             return;
         }
         if (op == CODEC_FLUSH && result == CODEC_WANTS)
-            c->unflushed = c->flushing = false;
-        if (op == CODEC_END && result == CODEC_DONE)
+            c->unflushed = c->flushing = false;     /* though nothing came of it: there may be more to go on with */
+        else if (op == CODEC_END && result == CODEC_DONE)
             end_codec(&c->encoder, to);
         else if (in == 0 && out == 0)
             break;              /* the client has to take something first */
@@ -230,7 +230,7 @@ static void
 go_on(struct task *t)
 {
     struct recode *c = (struct recode *)((char *)t - offsetof(struct recode, task));
-    bool pressed = is_pressed(c), dry = is_dry(c);
+    bool pressed = is_pressed(c), dry = !pressed && is_dry(c);     /* a decoder that is pressed may have more */
 
     c->budget = FILTER_TURN;
     if (!pressed && !dry)

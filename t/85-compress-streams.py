@@ -200,6 +200,18 @@ def test_large_pieces():
         assert r.end() == text
 
 
+def test_whole_turns():
+    """What a decoder makes of one piece fills turns, and an encoder's blocks, to the byte: the rest comes too."""
+    weir, said = front("decoded_ratio: 100000")
+    cases = [(c, g, n) for c, g in itertools.product(EVERY, CODINGS) if c != g for n in (1, 2, 3, 16)]
+    for came, goes, turns in cases:
+        target, text = f"/chunked/{came}/0/{goes}-{turns}", turns * 8192 * b"abcdefgh"
+        r = Reader(weir, "1.1", target, goes)
+        said.of(target).put(text)
+        said.of(target).put(None)
+        assert r.end() == text, target
+
+
 def test_a_paused_stream_costs_nothing():
     weir, said = front()
     readers = []
