@@ -275,7 +275,8 @@ def test_a_304_says_nothing_of_other_bytes():
     f = Front()
     sums = [x for x in GONE if x != "Accept-Ranges: bytes"]
     names = [x.partition(":")[0].lower() for x in sums]
-    target = f.say("\r\n".join(["HTTP/1.1 304 Not Modified", 'ETag: "a"', f"Content-Length: {N}", *sums, "", ""]).encode())
+    lines = ["HTTP/1.1 304 Not Modified", 'ETag: "a"', f"Content-Length: {N}", *sums, "", ""]
+    target = f.say("\r\n".join(lines).encode())
     for accept, asked, kept in [("gzip", 'If-None-Match: W/"a"', False), ("gzip", 'If-None-Match: "a"', True),
                                 ("gzip", 'If-None-Match: "a", W/"a"', False), (None, 'If-None-Match: "a", W/"a"', True),
                                 (None, 'If-None-Match: W/"a"', False), ("br", f"If-Modified-Since: {DATE}", False)]:
