@@ -214,8 +214,8 @@ is_pressed(const struct recode *c)
 }
 
 /*
- * A live source has no more at this moment, and the encoder keeps something back. Not where that was all: an encoder that
- * has begun to end must not be told to let go any more.
+ * A live source has no more at this moment, and the encoder keeps something back. Not where that was all: an encoder
+ * that has begun to end must not be told to let go any more.
  */
 static bool
 is_dry(const struct recode *c)
