@@ -110,7 +110,7 @@ load_wrong(struct loader *l, const struct key *k, const struct node *n)
         load_error(l, n, "`%s` wants %.*s%s, not `%.*s`%.*s", k->name, STR_ARG(wants), off, STR_ARG(text),
                    STR_ARG(hint));
     else
-        load_error(l, n, "`%s` wants %.*s%s, not %s", k->name, STR_ARG(wants), off, kind);
+        load_error(l, n, "`%s` wants %.*s%s, not %s%.*s", k->name, STR_ARG(wants), off, kind, STR_ARG(hint));
 }
 
 size_t

@@ -164,6 +164,8 @@ hint_mapping(struct loader *l, const struct key *k, const struct node *n)
 
     if (k->type == KEY_STATUSES && n->kind == NODE_SCALAR && takes(k, n->text))
         return arena_printf(l->scratch, "; did you mean `{200: %.*s}`?", STR_ARG(text));
+    if (k->type == KEY_SECTION && n->kind == NODE_NULL && needs_nothing(k))
+        return STR("; did you mean `{}`?");
     if (k->type != KEY_SECTION || n->kind != NODE_SCALAR || n->text.n == 0)
         return STR("");
     no = str_eq(text, STR("false")) || str_eq(text, STR("no")) || str_eq(text, STR("none"));

@@ -10,7 +10,7 @@
 /* For a key that is unknown here, of whose neighbours s knows the nearest: that one, or where else it may stand. */
 struct str hint_key(struct loader *l, struct str name, const struct suggest *s);
 
-/* For a scalar where a mapping has to be: "; did you mean `{format: json}`?". */
+/* For a scalar, or nothing, where a mapping has to be: "; did you mean `{format: json}`?". */
 struct str hint_mapping(struct loader *l, const struct key *k, const struct node *n);
 
 /* For what is no network. */

@@ -145,9 +145,10 @@ complain(bool decoder)
         return;
     if (more > 0)
         snprintf(times, sizeof(times), " (and %lu more like this)", more);
-    log_warning("compress: the %zu MiB that a worker has for it are in use: responses %s%s",
+    log_warning("compress: the %zu MiB that a worker has %s%s",
                 (decoder ? DECODERS_MOST : CODEC_MEMORY_MOST) >> 20,
-                decoder ? "fail that have to be decoded" : "go out as they are", times);
+                decoder ? "to decode with are in use: responses that have to be decoded fail"
+                        : "for it are in use: responses go out as they are", times);
 }
 
 void

@@ -26,6 +26,16 @@ is_open(const struct request *r, const struct compress_choice *choice)
            (choice->why == NULL || strcmp(choice->why, "no-transform") != 0);
 }
 
+static struct str
+list(struct request *r, const struct str_list *types)
+{
+    struct str text = types->n > 0 ? types->v[0] : STR("of no type, as there is none in `types`");
+
+    for (size_t i = 1; i < types->n; i++)
+        text = arena_printf(r->arena, "%.*s, %.*s", STR_ARG(text), STR_ARG(types->v[i]));
+    return text;
+}
+
 static void
 explain_open(struct request *r, const struct compress_policy *conf)
 {
@@ -39,8 +49,8 @@ explain_open(struct request *r, const struct compress_policy *conf)
     else if (best == CODING_IDENTITY)
         trace(r, conf->line, "compress: not encoded (not accepted)");
     else
-        trace(r, conf->line, "compress: %.*s, where the answer's type and size call for it",
-              STR_ARG(coding_name(best)));
+        trace(r, conf->line, "compress: %.*s, where the answer has %zu bytes or more and is %.*s",
+              STR_ARG(coding_name(best)), conf->min_size, STR_ARG(list(r, &conf->types)));
 }
 
 static void

@@ -85,6 +85,7 @@ def test_policy():
     for text, want in (
             ("60m", "`cache` wants a mapping, or off, not `60m`; did you mean `{ttl: {200: 60m}}`?"),
             ("on", "`cache` wants a mapping, or off, not `on`; did you mean `{}`?"),
+            ("", "`cache` wants a mapping, or off, not nothing; did you mean `{}`?"),
             ("no", "`cache` wants a mapping, or off, not `no`; did you mean `off`?"),
             ("$uri", "`cache` wants a mapping, or off, not `$uri`; did you mean `{key: $uri}`?"),
             ("{ky: x}", "unknown key `ky`; did you mean `key`?"),
