@@ -16,15 +16,15 @@
 
 #define TRIES 4                 /* of finding that another was there first */
 
-/* All of what is stored is the response's content. */
+/* All of what is stored is the response's content, or would be that of GET. */
 static bool
 is_whole(const struct cached *a)
 {
     const struct request *r = a->r;
 
     return r->source == &cache_source && r->source_state == a &&
-           (a->step == CACHED_SERVING || a->step == CACHED_FORMING) && a->lease != NULL && !r->no_content &&
-           r->status != 206 && a->ranges.n == 1;
+           (a->step == CACHED_SERVING || a->step == CACHED_FORMING) && a->lease != NULL &&
+           (!r->no_content || r->method == METHOD_HEAD) && r->status != 206 && r->status != 304 && a->ranges.n == 1;
 }
 
 /*
@@ -62,24 +62,30 @@ describe(struct form_wanted *w, const struct cached *a, const struct compress_po
     return head->content != 0;
 }
 
-/* Its hold becomes the lease's, or is left. Where it isn't what it should be, there is none. */
+/* Where it isn't what it should be, there is none. */
+static enum cache_form
+what_is(const struct cache_view *v, const struct form_wanted *w)
+{
+    const struct form_head *is = v->head;
+
+    if (v->head_n != sizeof(*is) || is->content != w->head.content || is->decode != w->head.decode ||
+        is->encode != w->head.encode || is->level != w->head.level)
+        return FORM_NONE;
+    return is->flags & FORM_IS_POINTLESS ? FORM_POINTLESS : FORM_SERVED;
+}
+
+/* Its hold becomes the lease's, or is left. */
 static int
 take(struct cached *a, const struct form_wanted *w, struct cache_hold hold, enum cache_form *form)
 {
-    const struct form_head *is;
     struct cache_view v;
 
     cache_look(worker.cache, hold, &v);
-    is = v.head;
-    if (v.head_n == sizeof(*is) && is->content == w->head.content && is->decode == w->head.decode &&
-        is->encode == w->head.encode && is->level == w->head.level) {
-        *form = is->flags & FORM_IS_POINTLESS ? FORM_POINTLESS : FORM_SERVED;
-        if (*form == FORM_SERVED) {
-            cache_serve_form(a, hold);
-            return HOOK_NEXT;
-        }
-    }
-    cache_leave(worker.cache, hold);
+    *form = what_is(&v, w);
+    if (*form == FORM_SERVED)
+        cache_serve_form(a, hold);
+    else
+        cache_leave(worker.cache, hold);
     return HOOK_NEXT;
 }
 
@@ -204,6 +210,27 @@ cache_form(struct request *r, const struct compress_policy *conf, const struct c
     if (result == HOOK_NEXT)
         end(a, *form == FORM_SERVED);
     return result;
+}
+
+enum cache_form
+cache_form_seen(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice,
+                int64_t *length)
+{
+    const struct cached *a = request_noted(r, &cache_module);
+    struct form_wanted w;
+    enum cache_form form;
+    struct cache_hold hold;
+    struct cache_view v;
+
+    *length = LENGTH_UNKNOWN;
+    if (a == NULL || !is_whole(a) || !describe(&w, a, conf, choice) || find(&w, &hold) != CACHE_OK)
+        return FORM_NONE;
+    cache_look(worker.cache, hold, &v);
+    form = what_is(&v, &w);
+    if (form == FORM_SERVED && v.length != CACHE_LENGTH_UNKNOWN)
+        *length = (int64_t)v.length;
+    cache_leave(worker.cache, hold);
+    return form;
 }
 
 bool

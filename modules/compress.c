@@ -106,10 +106,12 @@ static int
 change(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice)
 {
     enum cache_form form;
+    int64_t length;
     int result;
 
     if (r->no_content) {        /* HEAD: only its fields are those of GET */
-        compress_fields_recoded(r, choice->encode, LENGTH_UNKNOWN);
+        if (cache_form_seen(r, conf, choice, &length) != FORM_POINTLESS || !takes_identity(r))
+            compress_fields_recoded(r, choice->encode, length);
         return HOOK_NEXT;
     }
     if ((result = cache_form(r, conf, choice, &form)) != HOOK_NEXT)
@@ -154,8 +156,8 @@ is_dated(struct str condition)
 
 /*
  * Why the client gets the whole, whatever part it wants; NULL: it may have that. RFC 9110 13.1.5: it has some already,
- * and by a date nobody can tell whether that was coded, where it takes a coding at all. (A tag says so: that of what was
- * coded is weak.) And who refuses content as it is gets no part of that, but may be given the whole in a coding.
+ * and by a date nobody can tell whether that was coded, where it takes a coding at all. (A tag says so: that of what
+ * was coded is weak.) And who refuses content as it is gets no part of that, but may be given the whole in a coding.
  */
 static const char *
 why_whole(const struct request *r, const struct compress_policy *conf)

@@ -122,4 +122,11 @@ enum cache_form {
 int cache_form(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice,
                enum cache_form *form);
 
+/*
+ * EDIT, to HEAD: what there is of that form already; nothing is made, and nothing waited for. *length: of its content,
+ * or LENGTH_UNKNOWN.
+ */
+enum cache_form cache_form_seen(struct request *r, const struct compress_policy *conf,
+                                const struct compress_choice *choice, int64_t *length);
+
 #endif

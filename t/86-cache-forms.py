@@ -380,7 +380,7 @@ def test_conditions_ranges_and_heads():
         r = weir.ask(f"HEAD / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {c}\r\nConnection: close\r\n\r\n", "HEAD")
         for name in "Content-Encoding", "ETag", "Vary", "Content-Type":
             assert r.all(name) == get.all(name), (name, r, get)
-        assert get.get("Content-Length") == str(len(get.body)), "it is whole in the store"
+        assert get.get("Content-Length") == str(len(get.body)) == r.get("Content-Length"), "it is whole in the store"
     assert page.asked == 1 and encodings(settled(weir)) == dict.fromkeys(CODINGS, 1)
 
 
@@ -391,6 +391,17 @@ def test_a_406_in_place_of_what_is_stored():
         r = ask(weir, "/", "identity" if want == 200 else "identity;q=0")
         assert r.status == want, r
         assert f'" {want} {len(r.body)} ' in weir.access(n + 1)[n]
+
+
+def test_head_knows_what_is_no_smaller():
+    """As GET gets it: the tag is that of what it would get."""
+    weir = edge(Origin(response(noise(20_000), 'ETag: "1"')))
+    asked = "HEAD / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {}\r\nConnection: close\r\n\r\n"
+    for c in CODINGS:
+        get, head = ask(weir, "/", c), weir.ask(asked.format(c), "HEAD")
+        for name in "Content-Encoding", "ETag", "Vary", "Content-Length":
+            assert head.all(name) == get.all(name), (name, head, get)
+        assert head.get("ETag") == '"1"' and head.get("Content-Length") == "20000", head
 
 
 def test_no_head_makes_one():

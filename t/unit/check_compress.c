@@ -28,8 +28,9 @@ static const struct compress_policy usual = {
 static struct request
 exchange(const char *method, const char *asked, int status, int64_t length, const char *answered)
 {
-    struct request r = {.arena = arena, .method = method_of((struct str){method, strlen(method)}), .minor = 1, .status = status};
+    struct request r = {.arena = arena, .minor = 1, .status = status};
 
+    r.method = method_of((struct str){method, strlen(method)});
     r.request.fields = section(arena, asked);
     r.response.fields = section(arena, answered);
     fields_init(&r.response.trailers, arena);
@@ -588,8 +589,8 @@ START_TEST(a_304_confirms_what_was_asked_for)
         {"If-None-Match: W/\"a\"", "ETag: a", "ETag: a"},
         {"If-None-Match: W/\"a\"", "A: b", "A: b"},
         {"If-Modified-Since: x", "ETag: \"a\"", "ETag: \"a\""},
-        {"If-None-Match: W/\"a\"", "Repr-Digest: d\nContent-MD5: b\nAccept-Ranges: bytes\nContent-Encoding: br\nETag: \"a\"",
-         "ETag: W/\"a\""},
+        {"If-None-Match: W/\"a\"",
+         "Repr-Digest: d\nContent-MD5: b\nAccept-Ranges: bytes\nContent-Encoding: br\nETag: \"a\"", "ETag: W/\"a\""},
         {"If-None-Match: \"a\"", "ETag: \"a\"\nRepr-Digest: d\nContent-Encoding: br",
          "ETag: \"a\"\nRepr-Digest: d\nContent-Encoding: br"},
         {"If-Modified-Since: x", "Digest: d\nContent-Digest: e\nA: b", "A: b"},
