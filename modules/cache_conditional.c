@@ -196,6 +196,14 @@ cache_conditional_add(struct fields *forward, const struct validators *v)
 }
 
 bool
+cache_conditional_is_tag(struct str etag)
+{
+    struct tag tag;
+
+    return read_tag(etag, &tag);
+}
+
+bool
 cache_conditional_is_strong(struct str etag)
 {
     struct tag tag;

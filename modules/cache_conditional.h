@@ -36,7 +36,8 @@ bool cache_conditional_range(const struct fields *request, const struct validato
  * are kept. False: it has no validator, and `forward` is as it was. */
 bool cache_conditional_add(struct fields *forward, const struct validators *v);
 
-/* It is one entity-tag, and a strong one (RFC 9110 8.8.3). */
+/* It is one entity-tag, weak or strong (RFC 9110 8.8.3); and a strong one. */
+bool cache_conditional_is_tag(struct str etag);
 bool cache_conditional_is_strong(struct str etag);
 
 #define ASKED_WEAKLY 1u

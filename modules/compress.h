@@ -71,8 +71,8 @@ void compress_fields_vary(struct request *r);
 
 /*
  * The fields of content that is coded otherwise than it came: Content-Encoding (CODING_IDENTITY: none), a strong ETag
- * made weak, Content-Length, Content-MD5, Digest, Content-Digest, Repr-Digest and Accept-Ranges gone; the same of its
- * trailers once they are there. `length` of it, or LENGTH_UNKNOWN. The ETag of what answers a change
+ * made weak, one that is none, Content-Length, Content-MD5, Digest, Content-Digest, Repr-Digest and Accept-Ranges gone;
+ * the same of its trailers once they are there. `length` of it, or LENGTH_UNKNOWN. The ETag of what answers a change
  * (PUT, DELETE; POST and PATCH without Content-Location) is not of that content, and stays.
  */
 void compress_fields_recoded(struct request *r, enum coding coding, int64_t length);

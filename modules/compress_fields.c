@@ -112,13 +112,18 @@ weak(struct str tag, struct arena *a)
     return (struct str){text, tag.n + 2};
 }
 
-/* What a field without an id says of the bytes: no more, or less. */
+/*
+ * What a field without an id says of the bytes: no more, or less. What is no entity-tag can't be made a weak one, and
+ * whoever reads it as a strong one (abc, or "a b") would put parts of one coding behind those of another.
+ */
 static void
 loosen(struct field *f, struct arena *a)
 {
-    if (is_digest(f))
+    bool tag = str_ieq(f->name, STR("ETag"));
+
+    if (is_digest(f) || (tag && !cache_conditional_is_tag(f->value)))
         f->gone = true;
-    else if (str_ieq(f->name, STR("ETag")) && cache_conditional_is_strong(f->value))
+    else if (tag && cache_conditional_is_strong(f->value))
         f->value = weak(f->value, a);
 }
 
