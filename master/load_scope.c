@@ -109,6 +109,7 @@ struct readying {
     struct loader *l;
     const struct module *module;
     const struct node *node;
+    const struct node *value;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -124,13 +125,29 @@ ready_error(struct ready *ready, const char *fmt, ...)
     load_error(r->l, r->node, "`%s`: %.*s", r->module->key.name, STR_ARG(text));
 }
 
+static void __attribute__((format(printf, 4, 5)))
+ready_wrong(struct ready *ready, const char *key, size_t i, const char *fmt, ...)
+{
+    struct readying *r = (struct readying *)ready;
+    const struct node *n = yaml_get(r->value, key);
+    struct str text;
+    va_list ap;
+
+    if (n == NULL)
+        return;
+    va_start(ap, fmt);
+    text = arena_vprintf(r->l->scratch, fmt, ap);
+    va_end(ap);
+    load_error(r->l, i < yaml_count(n) ? yaml_item(n, i) : n, "`%s`: %.*s", key, STR_ARG(text));
+}
+
 /* A copy that requests can use; where something is wrong already, nobody will. A default has no key, and no line. */
 static void *
-make_ready(struct loader *l, const struct module *m, const struct node *n, const void *raw)
+make_ready(struct loader *l, const struct module *m, const struct node *n, const struct node *value, const void *raw)
 {
-    struct readying r = {{.arena = l->arena, .error = ready_error, .groups = l->groups, .place = l->place,
-                           .line = n->kind == NODE_MAP ? 0 : n->line},
-                         l, m, n};
+    struct readying r = {{.arena = l->arena, .error = ready_error, .wrong = ready_wrong, .groups = l->groups,
+                           .place = l->place, .line = n->kind == NODE_MAP ? 0 : n->line},
+                         l, m, n, value};
     void *conf = memcpy(arena_alloc(l->arena, m->conf_size), raw, m->conf_size);
 
     if (m->ready != NULL)
@@ -154,7 +171,7 @@ load_module(struct loader *l, struct layer *layer, size_t i, const struct node *
         memcpy(layer->raw[i], outer, m->conf_size);
     load_value(l, &m->key, value, (char *)layer->raw[i] + m->key.offset, level, outer == NULL);
     if (l->errors == errors)
-        layer->scope->conf[i] = make_ready(l, m, key, layer->raw[i]);
+        layer->scope->conf[i] = make_ready(l, m, key, value, layer->raw[i]);
 }
 
 /* Arrays of its own for a level that changes them. */

@@ -49,8 +49,9 @@ explain_open(struct request *r, const struct compress_policy *conf)
     else if (best == CODING_IDENTITY)
         trace(r, conf->line, "compress: not encoded (not accepted)");
     else
-        trace(r, conf->line, "compress: %.*s, where the answer has %zu bytes or more and is %.*s",
-              STR_ARG(coding_name(best)), conf->min_size, STR_ARG(list(r, &conf->types)));
+        trace(r, conf->line, "compress: %.*s, where the answer has %zu bytes or more%s and is %.*s",
+              STR_ARG(coding_name(best)), conf->min_size, conf->breach_guard ? ", bears no secrets" : "",
+              STR_ARG(list(r, &conf->types)));
 }
 
 static void
@@ -215,18 +216,18 @@ read_encodings(struct ready *ready, struct compress_policy *conf)
         enum coding coding = coding_of(name);
 
         if (coding == CODINGS || coding == CODING_IDENTITY) {
-            ready->error(ready, "`%.*s` is none of zstd, br and gzip", STR_ARG(name));
+            ready->wrong(ready, "encodings", i, "`%.*s` is none of zstd, br and gzip", STR_ARG(name));
             continue;
         }
         for (size_t j = 0; j < conf->order_n; j++)
             if (conf->order[j] == coding) {
-                ready->error(ready, "`%.*s` stands there twice", STR_ARG(name));
+                ready->wrong(ready, "encodings", i, "`%.*s` stands there twice", STR_ARG(name));
                 return;
             }
         conf->order[conf->order_n++] = coding;
     }
     if (conf->encodings.n == 0)
-        ready->error(ready, "`encodings` is empty: `compress: off` is how not to compress");
+        ready->wrong(ready, "encodings", 0, "an empty list; `compress: off` is how not to compress");
 }
 
 /* type/subtype, where both are tokens. A star is one too, and stands for a whole one: "a/b*" would match nothing. */
@@ -251,7 +252,8 @@ make_ready(struct ready *ready, void *data)
     read_encodings(ready, conf);
     for (size_t i = 0; i < conf->types.n; i++)
         if (!is_type(conf->types.v[i]))
-            ready->error(ready, "`%.*s` is no media type: type/subtype, type/* or */*", STR_ARG(conf->types.v[i]));
+            ready->wrong(ready, "types", i, "`%.*s` is no media type: type/subtype, type/* or \"*/*\"",
+                         STR_ARG(conf->types.v[i]));
 }
 
 #define LEVELS(table, zstd, br, gzip) \

@@ -298,6 +298,9 @@ sites:
         proxy: app
       - match: {path: /served}                  # served
         proxy: app
+      - match: {path: /guarded}                 # guarded
+        compress: {breach_guard: true, types: []}       # secrets
+        proxy: app
 """
 
 
@@ -336,6 +339,9 @@ def test_compress_of_what_a_server_may_say():
         a.says("# outer", "EDIT", "compress: " + said).ends("# served", "proxied to upstream app")
         assert len(told(a)) == 1, a.lines
     assert not told(compressed("/off", "Accept-Encoding: gzip"))
+    compressed("/guarded", "Accept-Encoding: gzip").says(
+        "# secrets", "EDIT", "compress: gzip, where the answer has 1024 bytes or more, bears no secrets and is of no "
+        "type, as there is none in `types`")
 
 
 def test_trusted_proxies():

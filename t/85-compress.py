@@ -643,5 +643,31 @@ def test_wrong_keys():
         assert r.returncode == 1 and what in r.stdout, (text, r.stdout)
 
 
+def test_wrong_items_are_told_where_they_stand():
+    """Once, though what is wrong holds for the levels below too."""
+    path = os.path.join(temp_dir(), "weir.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("""listen: 127.0.0.1:18080
+compress:
+  encodings:
+    - gzip
+    - deflate
+sites:
+  - hosts: ["*"]
+    compress: {min_size: 4}
+    routes:
+      - match: {path: /a}
+        compress: {types: [text/*, text]}
+        respond: {status: 200}
+      - respond: {status: 200}
+        compress: {encodings: []}
+""")
+    r = run_command([BIN, "-t", "-c", path])
+    assert r.returncode == 1 and r.stdout.split("\n") == [
+        f"{path}:5:7: `encodings`: `deflate` is none of zstd, br and gzip",
+        f"{path}:11:36: `types`: `text` is no media type: type/subtype, type/* or \"*/*\"",
+        f"{path}:14:31: `encodings`: an empty list; `compress: off` is how not to compress", ""], r.stdout
+
+
 if __name__ == "__main__":
     run()

@@ -44,6 +44,9 @@ typedef int module_hook(struct request *r, const void *conf);
 struct ready {
     struct arena *arena;        /* lives as long as the configuration */
     void (*error)(struct ready *ready, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+    /* About item i of a key of the section, where that is written: what came from an outer level was told there. */
+    void (*wrong)(struct ready *ready, const char *key, size_t i, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
     const struct regex *groups; /* the route's regex, or NULL */
     struct str place;           /* where it is written, by name: the same after a reload that moves it */
     int line;
