@@ -134,6 +134,22 @@ varies_by_all(const struct fields *f)
     return false;
 }
 
+/*
+ * Fields that are to be left out may be those by which the content is read: without Content-Encoding, coded bytes would
+ * go out as plain ones, and be encoded as such.
+ */
+static bool
+leaves_out_its_reading(const struct str_list *left_out, const struct fields *f)
+{
+    static const struct str reading[] = {{"content-encoding", 16}, {"content-type", 12}, {"vary", 4}};
+
+    for (size_t i = 0; i < left_out->n; i++)
+        for (size_t j = 0; j < sizeof(reading) / sizeof(reading[0]); j++)
+            if (str_ieq(left_out->v[i], reading[j]) && fields_find(f, reading[j]) != NULL)
+                return true;
+    return false;
+}
+
 /* RFC 9111 3: what forbids it, whatever is said of freshness. NULL: nothing does. */
 static const char *
 refuse(const struct cache_exchange *x, const struct cache_defaults *d)
@@ -152,6 +168,10 @@ refuse(const struct cache_exchange *x, const struct cache_defaults *d)
         return "no-store";
     if (cc_has(x->said, CC_PRIVATE) && x->said->private_names.n == 0)
         return "private";
+    if (leaves_out_its_reading(&x->said->private_names, x->fields))
+        return "private";
+    if (leaves_out_its_reading(&x->said->no_cache_names, x->fields))
+        return "no-cache";
     if (x->authorization && !is_for_authorized(x->said))
         return "authorization";
     if (!d->set_cookie && fields_find(x->fields, STR("Set-Cookie")) != NULL)

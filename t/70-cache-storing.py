@@ -115,6 +115,12 @@ DIRECTIVES = [
     case("9111 5.2.2.4: no-cache of a field: it is not used without validation",
          miss(says('Cache-Control: max-age=1000, no-cache="x-mine"', "X-Mine: 1", "X-Ours: 2")),
          either(has={"X-Ours": "2"}, also=fields_without("X-Mine"))),
+    *[unused(f"9111 5.2.2: {d} of {name}, by which the content is read",
+             f'Cache-Control: max-age=1000, {d}="x, {name}"', f"{name}: {value}")
+      for d in ("private", "no-cache")
+      for name, value in (("Content-Encoding", "gzip"), ("Content-Type", "text/css"), ("Vary", "X-A"))],
+    stored("9111 5.2.2.7: private of a field that isn't there",
+           'Cache-Control: max-age=1000, private="content-encoding"'),
     case("9110 6.6.1: Date is everybody's, whatever is said of it",
          miss(says('Cache-Control: max-age=1000, private="date"')),
          hit(also=says_date)),
