@@ -3,14 +3,17 @@
  * r->response.body. It alone knows what a codec is told when: to go on, to let go of what it keeps back, to end.
  *
  * CPU is shared: what is done within one turn of the loop is a budget of bytes, in or out, whichever is more; who has
- * used it up goes on in the next turn. A live response's codec is flushed at the end of each turn in which its source
- * had something and then no more, so that bytes that came together are coded together, and none waits for the next.
+ * used it up goes on in the next turn. And all of them together have so much time in a turn, so that hundreds, which
+ * one client can bring about, don't keep the loop from everybody else: who comes too late queues up for the next one.
+ * A live response's codec is flushed at the end of each turn in which its source had something and then no more, so
+ * that bytes that came together are coded together, and none waits for the next.
  *
- * Invariants: whoever has worked in this turn is posted, and the budget is full again once that has run; a codec goes
- * back to the pool as soon as its end is out, though the client may take minutes.
+ * Invariants: whoever has worked in this turn, or may not in it, is in the queue, and the budget is full again once its
+ * turn has come; a codec goes back to the pool as soon as its end is out, though the client may take minutes.
  */
 #include "modules/codec.h"
 #include "modules/compress.h"
+#include "worker/base/clock.h"
 #include "worker/base/loop.h"
 #include "worker/count.h"
 #include "worker/filter.h"
@@ -19,6 +22,7 @@
 #define MIDDLE_MOST FILTER_TURN /* between a decoder and an encoder: who empties a full one comes again for the rest */
 #define PIECE_MOST ((size_t)16 * 1024)          /* of output at once */
 #define RATIO_FREE ((uint64_t)1024 * 1024)      /* decoded bytes before the ratio counts */
+#define TURN_NS ((int64_t)5000000)              /* of all in a turn: for what came in it, and again for the queue */
 
 struct recode {
     struct request *r;
@@ -31,8 +35,47 @@ struct recode {
     uint64_t in, out;           /* of the encoder; of a decoder alone both are what it made */
     bool unflushed;             /* the encoder may keep something back */
     bool flushing;              /* it is letting go of that */
-    struct task task;
+    struct recode *next, **link;        /* in the queue; link NULL: it isn't */
 };
+
+/* --- the queue --- */
+
+static struct recode *queue, **queue_end = &queue;
+static size_t queue_n;
+static int64_t spent_ns;        /* by all, since those in the queue had their turn */
+
+static void take_turns(struct task *t);
+
+static struct task turns = {.run = take_turns};
+
+static void
+enqueue(struct recode *c)
+{
+    if (c->link != NULL)
+        return;
+    c->next = NULL;
+    c->link = queue_end;
+    *queue_end = c;
+    queue_end = &c->next;
+    queue_n++;
+    loop_post(&turns);
+}
+
+static void
+dequeue(struct recode *c)
+{
+    if (c->link == NULL)
+        return;
+    *c->link = c->next;
+    if (c->next != NULL)
+        c->next->link = c->link;
+    else
+        queue_end = c->link;
+    c->link = NULL;
+    queue_n--;
+}
+
+/* --- the codecs --- */
 
 static struct flow *
 decoded_into(struct recode *c)
@@ -198,10 +241,15 @@ run(struct request *r)
 {
     struct recode *c = r->filter_state;
 
-    if (c->budget == 0)
-        return;
-    work(c);
-    loop_post(&c->task);
+    if (spent_ns >= TURN_NS)
+        c->budget = 0;
+    if (c->budget > 0) {
+        int64_t began = clock_exact_ns();
+
+        work(c);
+        spent_ns += clock_exact_ns() - began;
+    }
+    enqueue(c);
 }
 
 /* Whether it could go on at once, had it the budget. */
@@ -227,9 +275,8 @@ is_dry(const struct recode *c)
 }
 
 static void
-go_on(struct task *t)
+go_on(struct recode *c)
 {
-    struct recode *c = (struct recode *)((char *)t - offsetof(struct recode, task));
     bool pressed = is_pressed(c), dry = !pressed && is_dry(c);     /* a decoder that is pressed may have more */
 
     c->budget = FILTER_TURN;
@@ -238,9 +285,25 @@ go_on(struct task *t)
     c->flushing = c->flushing || dry;
     filter_go_on(c->r);
     if (!c->r->finished && !is_pressed(c) && !is_dry(c)) {
-        loop_unpost(t);
+        dequeue(c);
         c->budget = FILTER_TURN;
     }
+}
+
+/* Each once at most, as far as the time goes: the others are the first in the next turn. */
+static void
+take_turns(struct task *t)
+{
+    spent_ns = 0;
+    for (size_t n = queue_n; n > 0 && queue != NULL && spent_ns < TURN_NS; n--) {
+        struct recode *c = queue;
+
+        dequeue(c);
+        go_on(c);
+    }
+    spent_ns = 0;
+    if (queue != NULL)
+        loop_post(t);
 }
 
 static void
@@ -248,7 +311,7 @@ stop(struct request *r)
 {
     struct recode *c = r->filter_state;
 
-    loop_unpost(&c->task);
+    dequeue(c);
     codec_put(c->decoder);
     codec_put(c->encoder);
     c->decoder = c->encoder = NULL;
@@ -288,8 +351,7 @@ recode_begin(struct request *r, const struct recode_plan *plan)
         return false;
     }
     c = arena_zalloc(r->arena, sizeof(*c));
-    *c = (struct recode){.r = r, .plan = *plan, .decoder = decoder, .encoder = encoder, .budget = FILTER_TURN,
-                         .task = {.run = go_on}};
+    *c = (struct recode){.r = r, .plan = *plan, .decoder = decoder, .encoder = encoder, .budget = FILTER_TURN};
     flow_init(&c->middle, MIDDLE_MOST);
     if (decoder != NULL)
         count_decoding(r, plan->decode - CODING_ZSTD + SLOTS_ZSTD);

@@ -10,7 +10,7 @@ import threading
 import time
 
 from lib import h2
-from lib.coding import CODINGS, EVERY, Decoder, Encoder, encode, split, start, words
+from lib.coding import CODINGS, EVERY, Decoder, Encoder, decode, encode, split, start, words
 from lib.weir import DEADLINE, Origin, connect, run, wait
 
 MIB = 1 << 20
@@ -480,6 +480,29 @@ def test_others_have_their_turn():
     for coding, body in done:
         assert Decoder(coding).feed(body) == big, coding
     encode.cache_clear()
+
+
+def test_a_crowd_does_not_keep_the_loop():
+    """Many at once have no more time in a turn than a few: who wants little is not behind all of them each time."""
+    page = "".join(random.Random(4).choices("ab", k=256 << 10))     # hard work, and little comes of it
+    weir = start(f"""
+compress: {{levels: {{gzip: 6}}}}
+sites:
+  - hosts: ["*"]
+    routes:
+      - {{match: {{path: /small}}, respond: {{status: 200, body: ok}}}}
+      - {{respond: {{status: 200, body: "{page}", headers: {{Content-Type: text/plain}}}}}}""")
+    crowd = h2.connect(weir.address)
+    streams = [crowd.request("GET", f"/{i}", "accept-encoding: gzip") for i in range(24)]
+    crowd.until(lambda: any(s.heads for s in streams), "them to begin")
+    c, had = weir.connect(), 0
+    while not (crowd.look() and all(s.over for s in streams)):
+        assert c.ask("GET /small HTTP/1.1\r\nHost: t\r\n\r\n").body == b"ok"
+        had += 1
+    for s in streams:
+        assert s.get("content-encoding") == "gzip" and decode("gzip", s.data) == page.encode(), s
+    print(f"# {had} had their turn meanwhile")
+    assert had >= 40, f"{had} had their turn before {len(page) * 24 >> 20} MiB were encoded"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,15 @@ clock_update(void)
 }
 
 int64_t
+clock_exact_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t
 clock_us(void)
 {
     return mono_us;

@@ -15,6 +15,7 @@ void clock_update(void);
 int64_t clock_us(void);                 /* monotonic */
 int64_t clock_ms(void);
 int64_t clock_wall_ms(void);            /* since the epoch */
+int64_t clock_exact_ns(void);           /* monotonic, as it is now, for how long something took within a turn */
 
 struct str clock_http_date(void);       /* "Sat, 21 Nov 2026 09:51:00 GMT" (RFC 9110 5.6.7) */
 struct str clock_log_time(void);        /* "21/Nov/2026:09:51:00 +0000", local time */
