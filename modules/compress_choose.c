@@ -152,12 +152,17 @@ why_untouched(const struct look *l)
 
 /* What an attacker who has the victim ask, and sees lengths, may want to guess (BREACH). */
 static bool
-bears_secrets(const struct request *r, const struct look *l)
+bears_secrets(const struct look *l)
+{
+    return fields_find(l->fields, STR("Set-Cookie")) != NULL || (l->says & (HAS(CC_PRIVATE) | HAS(CC_NO_STORE))) != 0;
+}
+
+/* And what may bear those of this client. */
+static bool
+is_personal(const struct request *r, const struct look *l)
 {
     const struct fields *asked = &r->request.fields;
 
-    if (fields_find(l->fields, STR("Set-Cookie")) != NULL || (l->says & (HAS(CC_PRIVATE) | HAS(CC_NO_STORE))) != 0)
-        return true;
     if (fields_find_id(asked, FIELD_AUTHORIZATION) == NULL && fields_find_id(asked, FIELD_COOKIE) == NULL)
         return false;
     return (l->says & (HAS(CC_PUBLIC) | HAS(CC_S_MAXAGE) | HAS(CC_IMMUTABLE))) == 0;
@@ -184,7 +189,7 @@ why_not_encoded(const struct compress_policy *conf, const struct request *r, con
         return "type";
     if (is_small(conf, r, l))
         return "min_size";
-    if (conf->breach_guard && bears_secrets(r, l))
+    if (conf->breach_guard && bears_secrets(l))
         return "breach_guard";
     return NULL;
 }
@@ -249,6 +254,8 @@ compress_choose(const struct compress_policy *conf, const struct request *r, str
     out->varies = whole == NULL && (l.coded != CODING_IDENTITY || plain == NULL);
     if (whole == NULL && says_no_transform(r))
         whole = "no-transform";         /* for this request: others get it otherwise */
+    if (plain == NULL && conf->breach_guard && is_personal(r, &l))
+        plain = "breach_guard";
     if (whole != NULL) {
         out->why = whole;
     } else if (!l.part) {
