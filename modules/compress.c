@@ -133,8 +133,9 @@ edit(struct request *r, const void *data)
     struct compress_choice choice;
 
     if (r->status == 304) {
-        compress_fields_vary(r);
         compress_fields_not_modified(r, may_be_coded(r, conf));
+        if (compress_may_vary(conf, r))
+            compress_fields_vary(r);
         return HOOK_NEXT;
     }
     compress_choose(conf, r, &choice);
@@ -149,24 +150,22 @@ edit(struct request *r, const void *data)
     return change(r, conf, &choice);
 }
 
-static bool
-is_dated(struct str condition)
-{
-    return condition.n > 0 && condition.p[0] != '"' && !str_starts(condition, STR("W/"));
-}
-
 /*
  * Why the client gets the whole, whatever part it wants; NULL: it may have that. RFC 9110 13.1.5: it has some already,
- * and by a date nobody can tell whether that was coded, where it takes a coding at all. (A tag says so: that of what
- * was coded is weak.) And who refuses content as it is gets no part of that, but may be given the whole in a coding.
+ * which may have been coded, where it takes a coding at all. By a date nobody can tell. A tag says so, as that of what
+ * was coded is weak and matches nothing; but some servers look whether theirs is in it, and would send a part. And who
+ * refuses content as it is gets no part of that, but may be given the whole in a coding.
  */
 static const char *
 why_whole(const struct request *r, const struct compress_policy *conf)
 {
+    struct str condition = fields_value(&r->request.fields, FIELD_IF_RANGE);
+
     if (!takes_identity(r))
         return "content as it is is refused";
-    return is_dated(fields_value(&r->request.fields, FIELD_IF_RANGE)) && may_be_coded(r, conf) ? "If-Range is a date"
-                                                                                               : NULL;
+    if (condition.n == 0 || condition.p[0] == '"' || !may_be_coded(r, conf))
+        return NULL;
+    return str_starts(condition, STR("W/")) ? "If-Range is a weak tag" : "If-Range is a date";
 }
 
 static int

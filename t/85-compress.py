@@ -368,10 +368,11 @@ def test_ranges():
     assert r.status == 200 and r.get("ETag") == 'W/"a"' and "accept-ranges" not in r.names, r
     r = f.ask(target, "gzip", "Range: bytes=0-9", 'If-Range: W/"a"')
     assert r.status == 200 and coded(r, "gzip"), r
-    # a date is true of both, what was coded and what was not: no part is asked for
+    # a date is true of both, what was coded and what was not, and a weak tag is read as a strong one by some: no part
+    # is asked for
     dated = "Sat, 21 Nov 2020 10:00:00 GMT"
     for accept, kept in ("gzip", False), ("*", False), ("identity", True), ("deflate", True), (None, True):
-        for condition, wanted in (dated, kept), ('"a"', True), ('W/"a"', True):
+        for condition, wanted in (dated, kept), ('"a"', True), ('W/"a"', kept):
             f.ask(target, accept, "Range: bytes=0-9", f"If-Range: {condition}")
             asked = f.origin.requests[-1]
             assert asked.get("Range") == ("bytes=0-9" if wanted else None), (accept, asked)
