@@ -64,6 +64,12 @@ struct compress_choice {
  */
 void compress_choose(const struct compress_policy *conf, const struct request *r, struct compress_choice *out);
 
+/*
+ * Of a 304 whose block is unfolded: whether the 200 in its place might vary. False only where its type is known, as that
+ * of what is stored, and is none that is encoded.
+ */
+bool compress_may_vary(const struct compress_policy *conf, const struct request *r);
+
 /* --- compress_fields.c --- */
 
 /* Vary gets Accept-Encoding, if it hasn't it, nor "*". */

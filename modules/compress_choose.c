@@ -105,17 +105,22 @@ is_listed(const struct str_list *types, struct str type)
     return false;
 }
 
+/* Of a Content-Type, without parameters; p NULL: it names none. */
+static struct str
+type_of(struct str value)
+{
+    struct str type = str_trim(str_cut(&value, ';'));
+
+    return is_type(type) ? type : STR_NONE;
+}
+
 static void
 look_at(const struct compress_policy *conf, const struct request *r, struct look *l, struct fields *own)
 {
-    struct str type;
-
     l->fields = gather(r, own);
     l->part = r->status == 206;
     l->coded = coding_of_message(l->fields);
-    type = fields_value(l->fields, FIELD_CONTENT_TYPE);
-    type = str_trim(str_cut(&type, ';'));
-    l->type = is_type(type) ? type : STR_NONE;
+    l->type = type_of(fields_value(l->fields, FIELD_CONTENT_TYPE));
     /* of several parts nobody knows here what they are parts of */
     l->worth = begins(l->type, STR("multipart/byteranges")) ? l->part
                                                             : l->type.p != NULL && is_listed(&conf->types, l->type);
@@ -266,4 +271,26 @@ compress_choose(const struct compress_policy *conf, const struct request *r, str
         out->unacceptable = out->varies = true;
         out->why = "not accepted";
     }
+}
+
+/* By all that was ever said of the content, removed or not: a word too many costs caches a little, one too few much. */
+bool
+compress_may_vary(const struct compress_policy *conf, const struct request *r)
+{
+    const struct fields *f = &r->response.fields;
+    bool typed = false;
+
+    for (size_t i = 0; i < f->n; i++) {
+        struct str type;
+
+        if (str_ieq(f->v[i].name, STR("Content-Encoding")))
+            return true;
+        if (f->v[i].id != FIELD_CONTENT_TYPE)
+            continue;
+        typed = true;
+        type = type_of(f->v[i].value);
+        if (type.p != NULL && is_listed(&conf->types, type))
+            return true;
+    }
+    return !typed;
 }

@@ -393,6 +393,17 @@ def test_a_406_in_place_of_what_is_stored():
         assert f'" {want} {len(r.body)} ' in weir.access(n + 1)[n]
 
 
+def test_a_304_varies_as_its_200():
+    """A cache before weir takes Vary over from it (RFC 9111 4.3.4)."""
+    image = "Content-Type: image/png"
+    for kind, fields, content in (TEXT, [], words(20_000)), (image, [], noise(2000)), (
+            image, ["Content-Encoding: gzip"], encode("gzip", words(2000))):
+        weir = edge(Origin(response(content, 'ETag: "1"', *fields, kind=kind)))
+        get, again = ask(weir, "/", "gzip"), ask(weir, "/", "gzip", 'If-None-Match: "1"')
+        assert (get.status, again.status) == (200, 304) and get.all("Vary") == again.all("Vary"), (get, again)
+        assert bool(get.all("Vary")) == (kind == TEXT or bool(fields)), get
+
+
 def test_head_knows_what_is_no_smaller():
     """As GET gets it: the tag is that of what it would get."""
     weir = edge(Origin(response(noise(20_000), 'ETag: "1"')))
