@@ -65,8 +65,8 @@ struct compress_choice {
 void compress_choose(const struct compress_policy *conf, const struct request *r, struct compress_choice *out);
 
 /*
- * Of a 304 whose block is unfolded: whether the 200 in its place might vary. False only where its type is known, as that
- * of what is stored, and is none that is encoded.
+ * Of a 304 whose block is unfolded: whether the 200 in its place might vary. False only where its type is known, as
+ * that of what is stored, and is none that is encoded.
  */
 bool compress_may_vary(const struct compress_policy *conf, const struct request *r);
 
@@ -85,9 +85,9 @@ void compress_fields_recoded(struct request *r, enum coding coding, int64_t leng
 void compress_fields_trailers(struct request *r);
 
 /*
- * A 304 confirms what the client has: where it asked by a weak tag that was made of a strong one, it gets that; where by
- * both, by what it would get now (coded: a coding, if anything). Unless that is the strong one, what it has may be coded
- * otherwise than it came: nothing that is true of certain bytes is said of it (RFC 9110 15.4.5, RFC 9111 4.3.4).
+ * A 304 confirms what the client has: where it asked by a weak tag that was made of a strong one, it gets that; where
+ * by both, by what it would get now (coded: a coding, if anything). Unless that is the strong one, what it has may be
+ * coded otherwise than it came: nothing that is true of certain bytes is said of it (RFC 9110 15.4.5, RFC 9111 4.3.4).
  */
 void compress_fields_not_modified(struct request *r, bool coded);
 
