@@ -16,6 +16,7 @@
 #include "worker/state.h"
 
 #define SEEN_FIRST ((uint64_t)64 * 1024)        /* of what goes in, before there is a head */
+#define DRIPPING_US 500000      /* who waits for what comes piece by piece is not kept from its head for longer */
 #define REMEMBERED_MS 10000     /* that it can't be decoded */
 #define LARGE_REMEMBERED_MS 60000               /* that it is too large to be kept */
 
@@ -40,13 +41,17 @@ refuse(struct fill *p, uint64_t ms)
     cache_fill_cut(p);
 }
 
-/* What is read has no more at this moment, and nobody knows how much there will be. */
+/*
+ * What is read has no more at this moment, and nobody knows how much there will be. Or that is known, but an origin
+ * that drips would keep all who wait without a head until it has come to SEEN_FIRST.
+ */
 static bool
 is_dry(const struct form *m)
 {
     const struct request *f = m->fill.f;
 
-    return f->response.length == LENGTH_UNKNOWN && m->fill.plain->starved && f->inflow->bytes == 0;
+    return m->fill.plain->starved && f->inflow->bytes == 0 &&
+           (f->response.length == LENGTH_UNKNOWN || clock_us() - f->times.start > DRIPPING_US);
 }
 
 /* Decoded it is for those who can't read what is stored, whatever its size. */
