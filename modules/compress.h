@@ -57,10 +57,11 @@ struct compress_choice {
 };
 
 /*
- * By the response's fields, status and length as they are at EDIT. Never: no-transform (of the response or the request),
- * a coding already there that the client takes, one that isn't known, 1xx, 101, 204, 205, 206, 304, application/grpc,
- * content shorter than min_size (of a known length), a type that isn't in `types`, a response that bears secrets where
- * breach_guard is on. HEAD is chosen for as GET would be. `unacceptable` only for a 2xx to GET or HEAD.
+ * By the response's fields, status and length as they are at EDIT. Never: no-transform (of the response, or of the
+ * request), a coding already there that the client takes, one that isn't known, 1xx, 101, 204, 205, 206, 304,
+ * application/grpc, content shorter than min_size (of a known length), a type that isn't in `types`, a response that
+ * bears secrets where breach_guard is on. HEAD is chosen for as GET would be. `unacceptable` only for a 2xx to GET or
+ * HEAD.
  */
 void compress_choose(const struct compress_policy *conf, const struct request *r, struct compress_choice *out);
 
@@ -116,13 +117,13 @@ void recode_passed(const struct request *r, uint64_t *in, uint64_t *out);
 
 enum cache_form {
     FORM_NONE,                  /* the response is not one whole one from the store, or none can be kept: on the fly */
-    FORM_SERVED,                /* the response's content is the form now; r->response.length is its length, or unknown */
+    FORM_SERVED,                /* the response's content is the form now, and r->response.length that of it, if known */
     FORM_POINTLESS,             /* it is known to be no smaller: the response stays as it is */
 };
 
 /*
- * EDIT: the response in the form that was chosen, from the store, if that is where the response comes from. Each form of
- * each stored content is made once, by whoever wants it first over all workers, at the policy's `stored` level;
+ * EDIT: the response in the form that was chosen, from the store, if that is where the response comes from. Each form
+ * of each stored content is made once, by whoever wants it first over all workers, at the policy's `stored` level;
  * all others wait for its head and read along. HOOK_NEXT with *form, or HOOK_WAIT.
  */
 int cache_form(struct request *r, const struct compress_policy *conf, const struct compress_choice *choice,
