@@ -299,6 +299,7 @@ cache_detach(struct cache *c)
 {
     free(c->use[CACHE_SMALL_CLASS]);
     free(c->use[CACHE_LARGE_CLASS]);
+    free(c->said);
     free(c->sums[CACHE_SMALL_CLASS]);
     free(c->sums[CACHE_LARGE_CLASS]);
     segment_end(c);
@@ -338,6 +339,10 @@ cache_begin(struct cache *c, unsigned row)
         if (c->use[i] == NULL || (c->front > 0 && c->sums[i] == NULL))
             return false;
     }
+    free(c->said);
+    c->said = calloc(c->at.shards, sizeof(*c->said));
+    if (c->said == NULL)
+        return false;
     cells_raise(&c->head->high, row);
     c->row = row;
     return true;

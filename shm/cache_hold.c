@@ -76,11 +76,16 @@ weigh(const struct cache *c, unsigned shard, struct cache_uses *use, uint64_t si
     use->size = (uint32_t)size;
 }
 
+uint64_t
+cache_hold_weight(const struct cache_kept *h)
+{
+    return (__atomic_load_n(&h->room, __ATOMIC_RELAXED) / UNIT + 1) * UNIT;
+}
+
 void
 cache_hold_weigh(struct cache *c, struct cache_hold hold)
 {
-    const struct cache_kept *h = cache_hold_at(c, hold);
-    uint64_t size = __atomic_load_n(&h->room, __ATOMIC_RELAXED) / UNIT + 1;
+    uint64_t size = cache_hold_weight(cache_hold_at(c, hold)) / UNIT;
 
     if (cache_hold_use(c, hold)->count == 0)
         return;

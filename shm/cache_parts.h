@@ -153,6 +153,12 @@ struct cache_uses {
     uint32_t size;              /* in units of 64 bytes, as counted in the row's cell */
 };
 
+/* What the cells of a shard say more than once: an object counts for each row that holds it. */
+struct cache_said {
+    uint64_t look;              /* at which it was found out: now_ms + 1; 0: never */
+    uint64_t bytes;
+};
+
 /* The sum of a body as it is written, or looked at after a restart. */
 struct cache_sum {
     struct digest digest;
@@ -169,6 +175,7 @@ struct cache {
     uint64_t now_ms;            /* as last told */
     struct cache_layout at;
     struct cache_uses *use[CACHE_CLASSES];
+    struct cache_said *said;    /* by shard */
     size_t front;               /* bytes between a record and its head */
     struct cache_sum *sums[CACHE_CLASSES];      /* of a file: by hold */
 };
@@ -293,6 +300,8 @@ struct cache_uses *cache_hold_use(const struct cache *c, struct cache_hold hold)
 
 /* One more use of this process. */
 void cache_hold_keep(struct cache *c, struct cache_hold hold);
+/* Bytes that it counts for, once for each row that holds it. */
+uint64_t cache_hold_weight(const struct cache_kept *h);
 /* No lock: the bytes of what it holds have become more. */
 void cache_hold_weigh(struct cache *c, struct cache_hold hold);
 

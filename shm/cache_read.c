@@ -110,6 +110,38 @@ heaviest(const struct cache *c, unsigned shard, uint64_t *sum)
     return most;
 }
 
+static bool
+is_held(const struct cache *c, const struct cache_kept *h)
+{
+    for (unsigned i = 0; i < c->at.words; i++)
+        if (__atomic_load_n(&h->bits[i], __ATOMIC_RELAXED) != 0)
+            return true;
+    return false;
+}
+
+/*
+ * Of `sum`, what is no more than the same object held by several rows: all holds of the shard have to be looked at for
+ * that, which is done for a shard once in each second, and only where the sum seems to be too much.
+ */
+static uint64_t
+said_again(struct cache *c, unsigned shard, uint64_t sum)
+{
+    struct cache_said *said = &c->said[shard];
+    uint32_t end = __atomic_load_n(&cache_shard(c, shard)->fresh, __ATOMIC_RELAXED);
+    uint64_t once = 0;
+
+    if (said->look == c->now_ms + 1)
+        return said->bytes;
+    for (uint32_t number = 1; number < end; number++) {
+        const struct cache_kept *h = cache_hold_at(c, (struct cache_hold){shard, number});
+
+        if (is_held(c, h))
+            once += cache_hold_weight(h);
+    }
+    *said = (struct cache_said){c->now_ms + 1, sum > once ? sum - once : 0};
+    return said->bytes;
+}
+
 /*
  * Too much is held in a shard: half of it, or so much that somebody found no room. The row that holds the most lets go,
  * of what it has held for a while: all of it, one after the other, until it is less than half; or one for each time.
@@ -118,11 +150,12 @@ static bool
 is_too_much(struct cache *c, struct cache_hold hold, uint64_t held_ms)
 {
     struct cache_shard *s = cache_shard(c, hold.shard);
-    uint64_t total = __atomic_load_n(&s->total, __ATOMIC_RELAXED), share = cache_share(c, hold.shard), sum;
+    uint64_t total = __atomic_load_n(&s->total, __ATOMIC_RELAXED), share = cache_share(c, hold.shard), sum, most;
 
     if (held_ms <= PINNED_MS || heaviest(c, hold.shard, &sum) != c->row)
         return false;
-    if (sum > (total > share ? total : share) / 2)
+    most = (total > share ? total : share) / 2;
+    if (sum > most && sum - said_again(c, hold.shard, sum) > most)
         return true;
     return __atomic_load_n(&s->starved, __ATOMIC_RELAXED) != 0 &&
            __atomic_exchange_n(&s->starved, 0, __ATOMIC_RELAXED) != 0;

@@ -755,6 +755,44 @@ START_TEST(who_holds_too_much_lets_go)
 }
 END_TEST
 
+/* By many workers: it lies there once all the same. */
+START_TEST(what_many_hold_is_held_once)
+{
+    enum { SHARED = 30, MORE = 30 };
+    struct cache_hold by_a[SHARED], by_b[SHARED + MORE];
+    unsigned i, cut = 0;
+
+    make(8 * MIB, 100 * KIB);
+    for (i = 0; i < SHARED + MORE; i++)
+        ck_assert_int_eq(stored_put(a, i, 0, i, 90000, true), CACHE_OK);
+    for (i = 0; i < SHARED; i++) {
+        ck_assert_int_eq(stored_find(a, i, 0, &by_a[i]), CACHE_OK);
+        ck_assert_int_eq(stored_find(b, i, 0, &by_b[i]), CACHE_OK);
+    }
+    for (i = 0; i < SHARED; i++)
+        ck_assert(!cache_is_cut(a, by_a[i], 9000) && !cache_is_cut(b, by_b[i], 9000));
+    for (; i < SHARED + MORE; i++)
+        ck_assert_int_eq(stored_find(b, i, 0, &by_b[i]), CACHE_OK);
+    cache_tick(b, 1000);
+    for (i = 0; i < SHARED + MORE; i++) {
+        if (cache_is_cut(b, by_b[i], 9000)) {
+            cache_leave(b, by_b[i]);
+            by_b[i].number = 0;
+            cut++;
+        }
+    }
+    ck_assert_uint_ge(cut, (SHARED + MORE) / 8);
+    ck_assert_uint_le(cut, (SHARED + MORE) / 2);
+    for (i = 0; i < SHARED + MORE; i++)
+        if (by_b[i].number != 0)
+            cache_leave(b, by_b[i]);
+    for (i = 0; i < SHARED; i++)
+        cache_leave(a, by_a[i]);
+    purge_all(SHARED + MORE);
+    end();
+}
+END_TEST
+
 START_TEST(who_dies_with_the_lock_leaves_a_new_epoch)
 {
     struct cache_hold held, fill, joined, hold;
@@ -1048,6 +1086,7 @@ cache_suite(void)
     tcase_add_test(t, a_body_without_end_passes);
     tcase_add_test(t, objects_make_room);
     tcase_add_test(t, who_holds_too_much_lets_go);
+    tcase_add_test(t, what_many_hold_is_held_once);
     tcase_add_test(t, who_dies_with_the_lock_leaves_a_new_epoch);
     tcase_add_test(t, a_body_goes_on_where_its_shard_was_reset);
     tcase_add_test(t, a_row_is_forgotten);
