@@ -233,8 +233,8 @@ int cache_wait_meanwhile(struct cached *a);
 /* Past the cache, with that result (RESULT_NONE: as it is) and detail. HOOK_NEXT. */
 int cache_wait_pass(struct cached *a, enum cache_result result, const char *why);
 
-/* The store is busy: true as long as there is patience; a->timer comes back then. */
-bool cache_wait_patient(struct cached *a);
+/* The store is busy: true as long as there is patience, so many ms in a row; a->timer comes back then. */
+bool cache_wait_patient(struct cached *a, int64_t ms);
 void cache_wait_over(struct timer *t);
 
 void cache_wait_leave_seen(struct cached *a);

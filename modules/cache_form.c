@@ -14,6 +14,7 @@
 #include "worker/source.h"
 #include "worker/state.h"
 
+#define PATIENCE_MS 1000        /* with a busy store: to do without a form costs more than to wait a while */
 #define TRIES 4                 /* of finding that another was there first */
 
 /* All of what is stored is the response's content, or would be that of GET. */
@@ -165,7 +166,7 @@ seek(struct cached *a, const struct form_wanted *w, enum cache_form *form)
         if (result == CACHE_BEGUN || result == CACHE_JOINED)
             return look_at(a, w, form);
         if (result == CACHE_BUSY)
-            return cache_wait_patient(a) ? HOOK_WAIT : HOOK_NEXT;
+            return cache_wait_patient(a, PATIENCE_MS) ? HOOK_WAIT : HOOK_NEXT;
         if (result != CACHE_CHANGED)
             break;
     }

@@ -219,7 +219,7 @@ cache_seek_first(struct cached *a)
         result = cache_seek(a, &hold, &use);
     if (result == CACHE_OK)
         return weigh(a, hold, use);
-    if (result == CACHE_BUSY && cache_wait_patient(a))
+    if (result == CACHE_BUSY && cache_wait_patient(a, CACHE_PATIENCE_MS))
         return HOOK_WAIT;
     if (cc_has(&a->asked, CC_ONLY_IF_CACHED))
         return unavailable(a);

@@ -60,11 +60,11 @@ leave_hold(struct cached *a)
 
 /* The store is busy: HOOK_WAIT as long as there is patience. */
 bool
-cache_wait_patient(struct cached *a)
+cache_wait_patient(struct cached *a, int64_t ms)
 {
     if (a->since_ms == 0)
         a->since_ms = clock_ms();
-    if (clock_ms() - a->since_ms >= CACHE_PATIENCE_MS)
+    if (clock_ms() - a->since_ms >= ms)
         return false;
     timer_set(&a->timer, CACHE_AGAIN_MS);
     return true;
@@ -145,7 +145,7 @@ take_news(struct cached *a, bool good)
         cache_serve(a, hold, how);
         return HOOK_ANSWER;
     }
-    if (result == CACHE_BUSY && cache_wait_patient(a)) {
+    if (result == CACHE_BUSY && cache_wait_patient(a, CACHE_PATIENCE_MS)) {
         a->step = good ? CACHED_RENEWED : CACHED_SEEKING;
         return HOOK_WAIT;
     }
@@ -290,7 +290,7 @@ cache_wait_enter(struct cached *a)
     case CACHE_PASS:
         return cache_wait_pass(a, RESULT_PASSED, NULL);
     case CACHE_BUSY:
-        if (cache_wait_patient(a))
+        if (cache_wait_patient(a, CACHE_PATIENCE_MS))
             return HOOK_WAIT;
         return cache_wait_pass(a, RESULT_BYPASS, "busy");
     default:

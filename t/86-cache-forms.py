@@ -111,10 +111,13 @@ def test_a_thousand_requests_are_encoded_three_times():
         members = Members(weir, 334)
         members.right(body)
         counted = settled(weir)
-        assert encodings(counted) == dict.fromkeys(CODINGS, 1), encodings(counted)
-        assert len(origin.requests) == 1, origin.requests
+        # who finds the store locked for 50 ms goes past it, on a machine that lets its holder wait for so long
+        past = result(counted, "bypass")
+        made = encodings(counted)
+        assert min(made.values()) >= 1 and sum(made.values()) <= 3 + past, (made, past)
+        assert len(origin.requests) <= 1 + past, origin.requests
         asks_all(weir, body)
-        assert encodings(settled(weir)) == dict.fromkeys(CODINGS, 1)
+        assert encodings(settled(weir)) == made
         assert counted["weir_cache_objects"] == 4
         assert origin.requests[0].all("Accept-Encoding") == ["identity"]
 
