@@ -5,8 +5,9 @@
  *
  * The bound is kept where something begins: an encoder that would pass it isn't made. A decoder grows by what its
  * peer says (a zstd frame names its window), so it is held to the bound in each step, and all decoders together to
- * half of it: origins can't take the encoders' part. libzstd takes memory without asking; what it took too much is
- * given back at once.
+ * half of it: origins can't take the encoders' part. Nor can clients, who keep encoders by reading slowly, take the
+ * decoders': without an encoder a response goes out as it is, without a decoder it fails. libzstd takes memory without
+ * asking; what it took too much is given back at once.
  *
  * The pool is kept under AddressSanitizer too: that a state is as new after whatever it was fed before, is what tests
  * of it have to see.
@@ -22,6 +23,7 @@
 #include "worker/base/log.h"
 
 #define DECODERS_MOST (CODEC_MEMORY_MOST / 2)
+#define ENCODERS_MOST (CODEC_MEMORY_MOST / 4 * 3)
 #define IDLE_MOST 128           /* states */
 #define IDLE_MEMORY_MOST (CODEC_MEMORY_MOST / 4)
 #define IDLE_MS 60000
@@ -101,14 +103,14 @@ unlink_idle(struct codec **at)
     return c;
 }
 
-/* The one that has rested longest, of all or of the decoders. False: there is none. */
+/* The one that has rested longest, of the decoders, of the encoders or of both. False: there is none. */
 static bool
-free_oldest(bool decoder)
+free_oldest(bool decoder, bool encoder)
 {
     struct codec **oldest = NULL, *c;
 
     for (struct codec **at = &idle; *at != NULL; at = &(*at)->next)
-        if (!decoder || (*at)->kind->decodes)
+        if ((*at)->kind->decodes ? decoder : encoder)
             oldest = at;
     if (oldest == NULL)
         return false;
@@ -122,13 +124,13 @@ free_oldest(bool decoder)
 static bool
 make_room(bool decoder, size_t n)
 {
-    if (n > CODEC_MEMORY_MOST || (decoder && n > DECODERS_MOST))
+    if (n > (decoder ? DECODERS_MOST : ENCODERS_MOST))
         return false;
-    while (decoder && decoders_memory > DECODERS_MOST - n)
-        if (!free_oldest(true))
+    while (decoder ? decoders_memory > DECODERS_MOST - n : memory - decoders_memory > ENCODERS_MOST - n)
+        if (!free_oldest(decoder, !decoder))
             return false;
     while (memory > CODEC_MEMORY_MOST - n)
-        if (!free_oldest(false))
+        if (!free_oldest(true, true))
             return false;
     return true;
 }
@@ -146,9 +148,9 @@ complain(bool decoder)
     if (more > 0)
         snprintf(times, sizeof(times), " (and %lu more like this)", more);
     log_warning("compress: the %zu MiB that a worker has %s%s",
-                (decoder ? DECODERS_MOST : CODEC_MEMORY_MOST) >> 20,
+                (decoder ? DECODERS_MOST : ENCODERS_MOST) >> 20,
                 decoder ? "to decode with are in use: responses that have to be decoded fail"
-                        : "for it are in use: responses go out as they are", times);
+                        : "to encode with are in use: responses go out as they are", times);
 }
 
 void
@@ -331,7 +333,7 @@ codec_put(struct codec *c)
     idle_n++;
     idle_memory += c->counted;
     while (idle_n > IDLE_MOST || idle_memory > IDLE_MEMORY_MOST)
-        free_oldest(false);
+        free_oldest(true, true);
 }
 
 /* From the first that has rested for so long, all have. */

@@ -2,7 +2,8 @@
  * Encoders and decoders, behind one face: bytes in, bytes out, in pieces of any size. The libraries' states are kept
  * for the next in a pool of the process, and what all of them have in memory is bounded: what is in use, pooled or
  * not, counts. The worker's alone. Decoders have half of the bound at most: their memory is what an origin asks for,
- * and nothing of that may keep encoders from being had.
+ * and nothing of that may keep encoders from being had. Encoders have three quarters: what clients keep of them may
+ * not keep from decoders those who can't do without.
  */
 #ifndef WEIR_CODEC_H
 #define WEIR_CODEC_H
@@ -52,7 +53,7 @@ struct codec_io {
 
 /*
  * An encoder at a level within its bounds (1, br 0, to the most above), or a decoder; `length` of what goes into an
- * encoder where that is known, or -1: small content takes a small state. NULL: CODEC_MEMORY_MOST is used up. The
+ * encoder where that is known, or -1: small content takes a small state. NULL: what encoders may have is used up. The
  * caller's until codec_put.
  */
 struct codec *codec_encoder(enum coding coding, int level, int64_t length);

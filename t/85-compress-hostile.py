@@ -403,7 +403,7 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
     refused = got.count(None)
     assert 100 < refused < 300, refused
     weir.wait_stats(lambda s: s["weir_coding_refused_total"] == refused)
-    weir.wait_log("the 256 MiB that a worker has for it are in use: responses go out as they are")
+    weir.wait_log("the 192 MiB that a worker has to encode with are in use: responses go out as they are")
     # who takes nothing else is told so
     c = begin(1000, "zstd, identity;q=0")[1]
     r = c.head()

@@ -463,6 +463,26 @@ END_TEST
 
 /* --- the bound --- */
 
+/* A frame with a window of 8 MiB, and one byte in it that isn't the last block. */
+#define LARGE_FRAME "\x28\xb5\x2f\xfd\x00\x68\x08\x00\x00x"
+
+/* Clients that keep all encoders don't keep decoders from others. */
+static void
+decode_all_the_same(void)
+{
+    struct codec *d[6];
+    struct bytes out = {0};
+
+    for (int i = 0; i < 6; i++) {
+        ck_assert_ptr_nonnull(d[i] = codec_decoder(CODING_ZSTD));
+        ck_assert_int_eq(give(d[i], LARGE_FRAME, 10, CODEC_GO, 64, &out), CODEC_WANTS);
+    }
+    ck_assert_uint_le(codec_memory(), CODEC_MEMORY_MOST);
+    for (int i = 0; i < 6; i++)
+        codec_put(d[i]);
+    free(out.p);
+}
+
 START_TEST(encoders_end_where_memory_does)
 {
     enum coding coding = (enum coding)_i;
@@ -478,6 +498,7 @@ START_TEST(encoders_end_where_memory_does)
     ck_assert_uint_lt(n, 1100);
     ck_assert_uint_le(codec_memory(), CODEC_MEMORY_MOST);
     ck_assert_ptr_null(codec_encoder(coding, levels[coding].most, -1));
+    decode_all_the_same();
     codec_put(c[--n]);
     ck_assert_ptr_nonnull(c[n] = codec_encoder(coding, levels[coding].most, -1));
     /* what rests makes room for others */
@@ -490,9 +511,6 @@ START_TEST(encoders_end_where_memory_does)
         codec_put(c[n - 1]);
 }
 END_TEST
-
-/* A frame with a window of 8 MiB, and one byte in it that isn't the last block. */
-#define LARGE_FRAME "\x28\xb5\x2f\xfd\x00\x68\x08\x00\x00x"
 
 START_TEST(decoders_leave_half_of_it)
 {
