@@ -305,6 +305,9 @@ def test_what_becomes_no_smaller():
         r = ask(weir, "/", "br")
         assert r.get("Content-Encoding") is None and vary(r.all("Vary")) == ["accept-encoding"], r
         assert r.get("Content-Length") == str(n)
+        # who can't take it as it is has it encoded all the same, for himself
+        r = ask(weir, "/", "br, identity;q=0")
+        assert r.get("Content-Encoding") == "br" and plain(r) == body, r
         # the note goes with what it is about
         origin.answer = response(words(n))
         purge(weir)
