@@ -192,8 +192,10 @@ codec_alloc(void *opaque, size_t n)
 
     if (b != NULL)
         return b + 1;
-    if (n > SIZE_MAX - sizeof(*b) || (c->kind->decodes && !make_room(true, n)))
+    if (n > SIZE_MAX - sizeof(*b) || (c->kind->decodes && !make_room(true, n))) {
+        c->starved = true;
         return NULL;
+    }
     b = malloc(sizeof(*b) + n);
     if (b == NULL)
         return NULL;
@@ -258,6 +260,7 @@ get(const struct codec_kind *kind, int level, int window)
         *c = (struct codec){.kind = kind, .level = level, .window = window};
     }
     c->final = CODEC_WANTS;
+    c->starved = false;
     c->used = true;
     if (c->kind->begin(c) && make_room(kind->decodes, 0))
         return c;
@@ -301,8 +304,9 @@ codec_run(struct codec *c, struct codec_io *io, enum codec_op op)
     if (io->out == NULL)
         io->out = &nowhere;
     result = c->kind->run(c, io, op);
-    if (c->kind->decodes && !make_room(true, 0)) {
-        complain(true);
+    c->starved = c->starved || (c->kind->decodes && !make_room(true, 0));
+    if (c->starved) {
+        complain(c->kind->decodes);
         result = CODEC_ERROR;
     }
     if (result == CODEC_DONE || result == CODEC_ERROR)
@@ -310,6 +314,12 @@ codec_run(struct codec *c, struct codec_io *io, enum codec_op op)
     if (result == CODEC_ERROR)
         destroy(c);
     return result;
+}
+
+bool
+codec_is_starved(const struct codec *c)
+{
+    return c->starved;
 }
 
 void

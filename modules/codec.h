@@ -67,6 +67,9 @@ struct codec *codec_decoder(enum coding coding);
  */
 enum codec_result codec_run(struct codec *c, struct codec_io *io, enum codec_op op);
 
+/* After CODEC_ERROR: there was no memory for it, which says nothing of what it was fed. */
+bool codec_is_starved(const struct codec *c);
+
 /* It goes back to the pool, whatever it is in the middle of. NULL: nothing. */
 void codec_put(struct codec *c);
 

@@ -45,6 +45,7 @@ struct codec {
     size_t counted;             /* of these three in codec_memory() */
     struct codec_block *kept;
     enum codec_result final;    /* CODEC_DONE or CODEC_ERROR, once it is one of them */
+    bool starved;               /* it was refused memory */
     bool used;                  /* not in the pool */
     int64_t rested_ms;
     struct codec *next;         /* in the pool */

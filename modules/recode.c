@@ -161,6 +161,11 @@ decode(struct recode *c)
 
         c->eaten += in;
         c->decoded += out;
+        if (result == CODEC_ERROR && codec_is_starved(c->decoder)) {
+            c->r->response.body.broken = true;      /* what others have made decoders take is not this server's fault */
+            count_coding_refused(c->r);
+            return;
+        }
         if (is_wrong(c, result)) {
             fail(c);
             return;

@@ -423,6 +423,44 @@ sites: [{{hosts: ["*"], routes: [{{proxy: app}}]}}]
         first(2000 + n, c, coding)
 
 
+def test_a_server_that_takes_all_that_decodes():
+    """A few bytes of br have a decoder take 16 MiB, or one. Whose content can't be decoded for that is not told to be
+    malformed, and it can when that server lets go."""
+    let = threading.Event()
+
+    def hold(peer, request):
+        content = (b"\xcf" if request.target == "/bad/16" else b"\xc7") + b"\xff\xff\xffa"
+        peer.send(head("Content-Encoding: br", "Transfer-Encoding: chunked"), next(chunked([content])))
+        let.wait(DEADLINE)
+        peer.close()
+    bad, good = Origin(hold), Origin(by_length("br", encode("br", words(MIB))))
+    weir = start(f"""
+upstreams: {{bad: {{servers: ["{bad.address}"]}}, good: {{servers: ["{good.address}"]}}}}
+compress: {{}}
+sites: [{{hosts: ["*"], routes: [{{match: {{prefix: /bad}}, proxy: bad}}, {{proxy: good}}]}}]
+""")
+    targets = 7 * ["/bad/16"] + 32 * ["/bad/1"]
+
+    def is_decoded():
+        c = weir.connect().send(f"GET {targets.pop(0)} HTTP/1.1\r\nHost: t\r\n\r\n")
+        try:
+            return c.head().status == 200 and c.chunk()
+        except (EOFError, ConnectionResetError):
+            return False
+    while is_decoded():
+        pass
+    assert len(targets) < 32, "those of 16 MiB fit"
+    c = weir.connect().send("GET /good HTTP/1.1\r\nHost: t\r\n\r\n")
+    r = c.head()
+    assert r.status == 503 or truncated(lambda: len(c.chunks(r)))
+    weir.wait_log("the 128 MiB that a worker has to decode with are in use")
+    stats = weir.wait_stats(lambda s: s["weir_coding_refused_total"] == 2)
+    assert stats["weir_coding_errors_total"] == 0 and "cannot be decoded" not in weir.errors(), weir.errors()
+    let.set()
+    wait(lambda: all(p.gone for p in bad.peers), "the others to end")
+    wait(lambda: weir.get("/good").body == words(MIB), "it to be decoded")
+
+
 def test_slow_readers():
     """Hundreds that read nothing of what is coded for them: then they read, and each has its own."""
     pages = {}
