@@ -353,6 +353,8 @@ def test_content_that_is_not_of_its_coding():
                 truncated(client.response)
         wait(lambda w=weir: settled(w)["weir_cache_objects"] == 1, "what came of it to be gone")
         assert len(origin.requests) == 1
+        if len(coded) == 5000:
+            assert decodings(settled(weir)) == 8, "for six clients, and for each form once"
 
 
 # --- what it isn't ---
