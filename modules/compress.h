@@ -117,7 +117,7 @@ void recode_passed(const struct request *r, uint64_t *in, uint64_t *out);
 
 enum cache_form {
     FORM_NONE,                  /* the response is not one whole one from the store, or none can be kept: on the fly */
-    FORM_SERVED,                /* the response's content is the form now, and r->response.length that of it, if known */
+    FORM_SERVED,                /* the response's content is the form now; r->response.length is its, if known */
     FORM_POINTLESS,             /* it is known to be no smaller: the response stays as it is */
 };
 
