@@ -97,7 +97,7 @@ is_listed(const struct str_list *types, struct str type)
     for (size_t i = 0; i < types->n; i++) {
         struct str t = types->v[i];
 
-        if (str_eq(t, STR("*")) || str_eq(t, STR("*/*")) || str_ieq(t, type))
+        if (str_eq(t, STR("*/*")) || str_ieq(t, type))
             return true;
         if (str_ends(t, STR("/*")) && begins(type, (struct str){t.p, t.n - 1}))
             return true;

@@ -173,6 +173,30 @@ def test_a_page_that_drips():
         assert plain(ask(weir, "/", c)) == got and len(origin.requests) == 1
 
 
+def test_a_length_that_drips():
+    """It is known how much there will be, but not when: nobody waits for his head until there is enough to judge by."""
+    body, let = words(100_000), threading.Event()
+
+    def drip(peer, _):
+        at = 0
+        peer.send(response(body)[:-len(body)])
+        while at < 50_000 and not let.wait(0.02):
+            peer.send(body[at:at + 20])
+            at += 20
+        peer.send(body[at:])
+
+    origin = Origin(drip)
+    weir = edge(origin)
+    clients = [weir.connect().send(f"GET / HTTP/1.1\r\nHost: t\r\nAccept-Encoding: {c}\r\n\r\n") for c in CODINGS]
+    heads = [c.head() for c in clients]
+    let.set()
+    for c, head, client in zip(CODINGS, heads, clients):
+        assert head.get("Content-Encoding") == c and decode(c, client.framed(head, client.rest)) == body
+    assert encodings(settled(weir)) == dict.fromkeys(CODINGS, 1)
+    asks_all(weir, body)
+    assert len(origin.requests) == 1 and encodings(settled(weir)) == dict.fromkeys(CODINGS, 1)
+
+
 # --- what it is bound to ---
 
 class Page:
