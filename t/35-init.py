@@ -191,7 +191,8 @@ def test_reopen():
     i.access()
     os.rename(i.access_log, i.access_log + ".1")
     i.good("reopen")
-    wait(lambda: os.path.exists(i.access_log), "the new log")
+    i.wait_log("logs are open anew")            # that it is there is a moment before workers have it
+    assert os.path.exists(i.access_log)
     i.ask(GET)
     i.access()
     assert i.pid == pid and "upgrade" not in i.errors()
