@@ -11,7 +11,7 @@ import threading
 
 from lib import tls
 from lib.daemon import ANSWER, GET, Daemon, alive, gone, title
-from lib.weir import BIN, DEADLINE, OK, ROOT, Origin, Skip, run, run_command, temp_dir, wait
+from lib.weir import BIN, DEADLINE, OK, ROOT, Origin, Skip, run, run_command, temp_dir
 
 SCRIPT = os.path.join(ROOT, "etc/weir.init")
 
