@@ -177,6 +177,31 @@ def test_term_while_it_is_under_way():
     gone(int(new))
 
 
+def cpu(pids):
+    """Seconds that they have had."""
+    total = 0
+    for p in pids:
+        with open(f"/proc/{p}/schedstat", encoding="ascii") as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def test_who_waits_for_the_others_does_not_spin():
+    """Sockets of new workers are listened on when all of them are there: until then there is nothing to accept."""
+    n = 32
+    d = Daemon(ANSWER, workers=1)
+    d.workers = n
+    d.write(ANSWER)
+    d.upgrade()
+    upgraded = cpu(d.worker_pids())
+    d.stop()
+    d = Daemon(ANSWER, workers=n)
+    first = cpu(d.worker_pids())
+    assert len(d.worker_pids()) == n and d.ask(GET).body == b"ok\n"
+    print(f"# {upgraded:.3f} s of CPU, {first:.3f} s where they are the first")
+    assert upgraded < 2 * first + 0.1
+
+
 def test_the_old_one_is_killed_while_it_is_under_way():
     path, d = copied()
     put(path, f'#!/bin/sh\nwhile [ ! -e {path}.go ]; do sleep 0.05; done\nexec {BIN} "$@"\n')

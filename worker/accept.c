@@ -20,12 +20,14 @@
 #define ACCEPTS_A_TURN 64
 #define LAST_ACCEPTS 4096       /* of a socket, before it is given up: as many as its queue holds */
 #define TRY_AGAIN_MS 100        /* until somebody may have become idle, or left a descriptor */
+#define LISTENS_MS 5            /* until the master may listen: it does when all workers of a generation are there */
 #define COMPLAIN_MS 60000
 #define OTHER_DESCRIPTORS 64    /* epoll, shared memory, the pipe to the master */
 
 struct acceptor {
     struct io io;
     const struct listener *listener;
+    bool early;                 /* nobody listens on it yet, so it says EPOLLHUP all the time: it is not on the loop */
 };
 
 static struct acceptor *acceptors;
@@ -33,6 +35,7 @@ static size_t count;
 static bool paused;
 static bool starved;            /* of descriptors: it is of no use to go on before `retry` */
 static struct timer retry;
+static struct timer later;      /* looks again at those that were early */
 static bool complained;         /* of a lack of descriptors: once is enough */
 
 static void
@@ -46,13 +49,39 @@ pause_accepting(void)
 }
 
 static void
+add(struct acceptor *a)
+{
+    if (!loop_add_listener(&a->io))
+        log_error("epoll: %s: %m", arena_cstr(worker.conf->arena, a->listener->text));
+}
+
+static void
 resume(void)
 {
     timer_stop(&retry);
     starved = paused = false;
     for (size_t i = 0; i < count; i++)
-        if (!loop_add_listener(&acceptors[i].io))
-            log_error("epoll: %s: %m", arena_cstr(worker.conf->arena, acceptors[i].listener->text));
+        if (!acceptors[i].early)
+            add(&acceptors[i]);
+}
+
+static void
+look_again(struct timer *t)
+{
+    (void)t;
+    for (size_t i = 0; i < count; i++) {
+        if (acceptors[i].early && !paused)
+            add(&acceptors[i]);
+        acceptors[i].early = false;
+    }
+}
+
+static void
+wait_for_master(struct acceptor *a)
+{
+    a->early = true;
+    loop_remove(&a->io);
+    timer_set(&later, LISTENS_MS);
 }
 
 void
@@ -125,6 +154,8 @@ accept_one(struct acceptor *a)
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
         return out_of_descriptors();
+    if (errno == EINVAL)
+        wait_for_master(a);
     return errno == EINTR || errno == ECONNABORTED;
 }
 
@@ -177,6 +208,7 @@ bool
 accept_start(const struct worker_start *start)
 {
     retry.fire = try_again;
+    later.fire = look_again;
     count = start->listener_count;
     acceptors = xcalloc(count, sizeof *acceptors);
     share_descriptors(start->conf);
@@ -204,5 +236,6 @@ accept_stop(void)
                 break;
     for (size_t i = 0; i < count; i++)
         close(acceptors[i].io.fd);
+    timer_stop(&later);
     count = 0;
 }
