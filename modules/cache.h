@@ -168,6 +168,7 @@ struct cached {
     struct cache_hold form;     /* waited for, while `hold` is what it is made of */
     bool formless;              /* none is waited for any more */
     struct lease *lease;
+    unsigned lags;              /* holds that it has gone on from, while bytes of them are still with its front */
     struct fill *fill;          /* its own */
     struct fields left_out;     /* what only the client whose fetch it was gets to see */
     struct cache_told status;

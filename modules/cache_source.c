@@ -23,17 +23,25 @@
 
 struct lease {
     struct cache_hold hold;
-    struct lease *next;         /* on the free list */
+    struct lease *next, **link; /* on the free list, or among those left behind; link NULL: not there */
+    struct cached *left_by;     /* who went on, while bytes of it are on their way; NULL: that is over */
     struct buffer buffer;
 };
 
-static struct lease *unused;
+static struct lease *unused, *behind;
 
 static void
 end_lease(struct buffer *b)
 {
     struct lease *lease = (struct lease *)((char *)b - offsetof(struct lease, buffer));
 
+    if (lease->link != NULL) {
+        *lease->link = lease->next;
+        if (lease->next != NULL)
+            lease->next->link = lease->link;
+        if (lease->left_by != NULL)
+            lease->left_by->lags--;
+    }
     cache_leave(worker.cache, lease->hold);
     lease->next = unused;
     unused = lease;
@@ -49,6 +57,7 @@ begin_lease(struct cached *a, struct cache_hold hold)
     else
         lease = xmalloc(sizeof(*lease));
     lease->hold = hold;
+    lease->link = NULL;
     buffer_own(&lease->buffer, end_lease);
     a->lease = lease;
     a->hold = hold;
@@ -63,6 +72,33 @@ drop_lease(struct cached *a)
         buffer_drop(&a->lease->buffer);
     a->lease = NULL;
     a->hold = (struct cache_hold){0};
+}
+
+/* It goes on in another: what the front still has of this one keeps it, and is seen to do so. */
+static void
+leave_behind(struct cached *a)
+{
+    struct lease *lease = a->lease;
+
+    lease->left_by = a;
+    a->lags++;
+    lease->next = behind;
+    lease->link = &behind;
+    if (behind != NULL)
+        behind->link = &lease->next;
+    behind = lease;
+    drop_lease(a);
+}
+
+/* Its request ends: what it left behind is the front's alone. */
+static void
+forget_behind(struct cached *a)
+{
+    for (struct lease *l = behind; l != NULL && a->lags > 0; l = l->next)
+        if (l->left_by == a) {
+            l->left_by = NULL;
+            a->lags--;
+        }
 }
 
 /* --- the head --- */
@@ -263,7 +299,7 @@ follow(struct cached *a)
     if (!cache_follow(worker.cache, a->hold, &next))
         return false;
     keep_head(a);
-    drop_lease(a);
+    leave_behind(a);
     begin_lease(a, next);
     return true;
 }
@@ -516,6 +552,7 @@ source_stop(struct request *r)
     cache_wait_delist(a);
     timer_stop(&a->timer);
     cache_form_leave(a);
+    forget_behind(a);
     if (a->lease != NULL) {
         request_hold(r, &a->lease->buffer);     /* LOG may still ask for fields that lie there */
         drop_lease(a);

@@ -431,12 +431,13 @@ cut_slow(void)
 
         next = r->next;
         if (a != NULL && a->form.number != 0 &&
-            cache_is_cut(worker.cache, a->form, (uint64_t)(now - a->held_ms))) {
+            cache_is_cut(worker.cache, a->form, (uint64_t)(now - a->held_ms), false)) {
             a->formless = true;
             pipeline_resume(r);
             continue;
         }
-        if (a == NULL || a->hold.number == 0 || !cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms)))
+        if (a == NULL || a->hold.number == 0 ||
+            !cache_is_cut(worker.cache, a->hold, (uint64_t)(now - a->held_ms), a->lags > 0))
             continue;
         if (a->step == CACHED_WAITING)
             act(a, cache_wait_pass(a, RESULT_BYPASS, "busy"));

@@ -175,9 +175,10 @@ int cache_verify(struct cache *c, struct cache_hold hold);
  * Once a second for each hold that is kept, a filler's and those of whoever waits too: true: it has to be left now (a
  * filler: cache_break). It is of before a reset, and that was 30 s ago; it keeps the filler of a body that is passed
  * in parts waiting, for 5 s; or too much is held in its shard (half of it, or so much that there was no room for
- * another), and this row holds the most of it, this one for more than a second.
+ * another), and this row holds the most of it, this one for more than a second. `lags`: whoever keeps it has still not
+ * let go of the one that went on in it.
  */
-bool cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms);
+bool cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms, bool lags);
 
 /* --- fetching --- */
 

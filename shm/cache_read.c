@@ -155,21 +155,22 @@ is_too_much(struct cache *c, struct cache_hold hold, uint64_t held_ms)
     if (held_ms <= PINNED_MS || heaviest(c, hold.shard, &sum) != c->row)
         return false;
     most = (total > share ? total : share) / 2;
-    if (sum > most && sum - said_again(c, hold.shard, sum) > most)
+    /* what was said twice when it was looked at may have been left since */
+    if (sum > most && sum > said_again(c, hold.shard, sum) + most)
         return true;
     return __atomic_load_n(&s->starved, __ATOMIC_RELAXED) != 0 &&
            __atomic_exchange_n(&s->starved, 0, __ATOMIC_RELAXED) != 0;
 }
 
-/* Of this hold, or of the one before it, of which the last bytes may be on their way to this client. */
+/* Of this hold, or of the one before it, of which the last bytes are on their way to this client. */
 static bool
-delays(const struct cache *c, struct cache_hold hold)
+delays(const struct cache *c, struct cache_hold hold, bool lags)
 {
     struct cache_hold before = cache_hold_previous(c, hold);
 
     if (__atomic_load_n(&cache_hold_at(c, hold)->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS)
         return true;
-    return before.number != 0 && cache_hold_use(c, before)->count > 0 &&
+    return lags && before.number != 0 && cache_hold_use(c, before)->count > 0 &&
            (__atomic_load_n(&cache_hold_at(c, before)->flags, __ATOMIC_SEQ_CST) & HOLD_DELAYS) != 0;
 }
 
@@ -195,12 +196,12 @@ part(struct cache *c, struct cache_hold hold)
 }
 
 bool
-cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms)
+cache_is_cut(struct cache *c, struct cache_hold hold, uint64_t held_ms, bool lags)
 {
     const struct cache_shard *s = cache_shard(c, hold.shard);
 
     part(c, hold);
-    if (held_ms > DELAY_MS && delays(c, hold))
+    if (held_ms > DELAY_MS && delays(c, hold, lags))
         return true;
     if (is_quarantined(c, hold))
         return c->now_ms > __atomic_load_n(&s->quarantine_ms, __ATOMIC_RELAXED) + QUARANTINE_MS;

@@ -489,14 +489,14 @@ START_TEST(a_quarantine_waits_for_no_filler)
     ck_assert(cache_lock(a, shard));
     cache_unlock(a, shard);
     cache_tick(a, 29000);
-    ck_assert(!cache_is_cut(a, fill, 29000));
+    ck_assert(!cache_is_cut(a, fill, 29000, true));
     cache_tick(a, 31000);
-    ck_assert(cache_is_cut(a, fill, 1));
+    ck_assert(cache_is_cut(a, fill, 1, true));
     cache_break(a, fill);
     cache_leave(a, fill);
     cache_tick(a, 32000);
     ck_assert_int_eq(enter(b, i, 0, &hold), CACHE_FULL);
-    ck_assert(!cache_is_cut(a, large, 32000));
+    ck_assert(!cache_is_cut(a, large, 32000, true));
     cache_tick(a, 33000);
     ck_assert_int_eq(enter(b, i, 0, &hold), CACHE_BEGUN);
     cache_break(b, hold);
@@ -680,8 +680,8 @@ START_TEST(a_body_without_end_passes)
     while (busy == 0 && (answer = stored_more(a, &fill, 9, sent, 1)) == CACHE_OK)
         sent++;
     ck_assert_int_eq(cache_room(a, &fill, 1, &(struct iovec){0}), CACHE_BUSY);
-    ck_assert(!cache_is_cut(b, reader, 5000));
-    ck_assert(cache_is_cut(b, reader, 5001));
+    ck_assert(!cache_is_cut(b, reader, 5000, true));
+    ck_assert(cache_is_cut(b, reader, 5001, true));
     cache_leave(b, reader);
     ck_assert_int_eq(stored_more(a, &fill, 9, sent, 5000000), CACHE_OK);
     ck_assert_int_eq(cache_finish(a, fill), CACHE_OK);
@@ -736,8 +736,8 @@ START_TEST(who_holds_too_much_lets_go)
     }
     ck_assert_int_eq(answer, CACHE_FULL);
     for (i = 0; i < n; i++) {
-        ck_assert(!cache_is_cut(b, held[i], 1000));
-        if (cache_is_cut(b, held[i], 1001)) {
+        ck_assert(!cache_is_cut(b, held[i], 1000, true));
+        if (cache_is_cut(b, held[i], 1001, true)) {
             cache_leave(b, held[i]);
             held[i].number = 0;
             cut++;
@@ -770,12 +770,12 @@ START_TEST(what_many_hold_is_held_once)
         ck_assert_int_eq(stored_find(b, i, 0, &by_b[i]), CACHE_OK);
     }
     for (i = 0; i < SHARED; i++)
-        ck_assert(!cache_is_cut(a, by_a[i], 9000) && !cache_is_cut(b, by_b[i], 9000));
+        ck_assert(!cache_is_cut(a, by_a[i], 9000, true) && !cache_is_cut(b, by_b[i], 9000, true));
     for (; i < SHARED + MORE; i++)
         ck_assert_int_eq(stored_find(b, i, 0, &by_b[i]), CACHE_OK);
     cache_tick(b, 1000);
     for (i = 0; i < SHARED + MORE; i++) {
-        if (cache_is_cut(b, by_b[i], 9000)) {
+        if (cache_is_cut(b, by_b[i], 9000, true)) {
             cache_leave(b, by_b[i]);
             by_b[i].number = 0;
             cut++;
@@ -829,9 +829,9 @@ START_TEST(who_dies_with_the_lock_leaves_a_new_epoch)
     cache_tick(a, 20000);
     ck_assert_int_eq(enter(a, 5, 0, &hold), CACHE_FULL);
     cache_tick(b, 32000);
-    ck_assert(!cache_is_cut(b, held, 30001));
+    ck_assert(!cache_is_cut(b, held, 30001, true));
     cache_tick(b, 33000);
-    ck_assert(cache_is_cut(b, held, 30001));
+    ck_assert(cache_is_cut(b, held, 30001, true));
     ck_assert(stored_is_good(b, held, 5, 1000));
     cache_leave(b, held);
     cache_tick(a, 33000);

@@ -174,7 +174,7 @@ join(struct worker *w, struct cache_hold *hold, uint64_t key)
         } else if (v.state != CACHE_FETCHING && v.state != CACHE_STREAMING) {
             break;
         } else {
-            if (roll(100) == 0 || cache_is_cut(w->c, *hold, 6000))
+            if (roll(100) == 0 || cache_is_cut(w->c, *hold, 6000, true))
                 return;
             await(w);
         }
