@@ -71,7 +71,9 @@ def test_upgrade():
     more = under_load(weir, origin, 3, upgrade, 0.8)
     weir.wait_log("upgraded, generation [2-9]")
     assert more <= 3, origin.requests[len(TARGETS):]
-    weir.wait_stats(lambda s: s["weir_cache_objects"] == len(TARGETS) and result(s, "miss") == len(TARGETS) + more)
+    # each of these missed, or found the store locked for too long and went past it: t/83 has that for itself
+    weir.wait_stats(lambda s: s["weir_cache_objects"] == len(TARGETS) and
+                    result(s, "miss") + result(s, "bypass") == len(TARGETS) + more)
     weir.stop()
 
 

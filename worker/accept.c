@@ -154,8 +154,10 @@ accept_one(struct acceptor *a)
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
         return out_of_descriptors();
-    if (errno == EINVAL)
+    if (errno == EINVAL) {
         wait_for_master(a);
+        return false;
+    }
     return errno == EINTR || errno == ECONNABORTED;
 }
 
