@@ -12,8 +12,10 @@ import re
 
 from lib import weir as lib
 
-import loads
+import origins
 import peers
+import programs
+import verify
 
 RECORD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "instructions")
 TOLERANCE = 0.05
@@ -21,7 +23,7 @@ TOLERANCE = 0.05
 
 def wrapped(where):
     """A program that is weir under callgrind, leaving a file for each process."""
-    path = peers.write(f"{where}/weir", f"""#!/bin/sh
+    path = programs.write(f"{where}/weir", f"""#!/bin/sh
 exec valgrind -q --tool=callgrind --callgrind-out-file={where}/out.%p '{lib.BIN}' "$@"
 """)
     os.chmod(path, 0o755)
@@ -30,16 +32,16 @@ exec valgrind -q --tool=callgrind --callgrind-out-file={where}/out.%p '{lib.BIN}
 
 def total(load, origin, count):
     """Of the worker, from start to end, with that many requests beside those that verify."""
-    where = peers.folder()
+    where = programs.folder()
     own, lib.BIN = lib.BIN, wrapped(where)
     try:
-        server = load.peers["weir"](origin, load)
+        server = peers.PEERS["weir"].start(origin, load)
     finally:
         lib.BIN = own
-    load.verify("weir", server, origin, load)
-    client = lib.connect(server.address)
+    load.verify(peers.PEERS["weir"], server, origin, load)
+    client = verify.Client(server, load)
     for _ in range(count):
-        assert loads.get(client, load).status == 200
+        assert client.get().status == 200
     client.close()
     server.stop()
     left = set(glob.glob(f"{where}/out.*")) - {f"{where}/out.{server.process.pid}"}
@@ -50,7 +52,7 @@ def total(load, origin, count):
 
 def count(load):
     try:
-        origin = peers.Origin()
+        origin = origins.Origin()
         few = load.instructions // 8
         return round((total(load, origin, few + load.instructions) - total(load, origin, few)) / load.instructions)
     finally:
@@ -69,7 +71,7 @@ def recorded():
 def record(figures):
     """Those that were counted, beside those that were not."""
     rows = recorded() | figures
-    peers.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py, and the\n"
+    programs.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py, and the\n"
                 "# figure. `sh t/bench/run instructions` compares, with --record it writes this file.\n"
                 + "".join(f"{name} {rows[name]}\n" for name in sorted(rows)))
 

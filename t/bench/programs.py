@@ -1,0 +1,104 @@
+"""How a server of any kind is run here: on a core of its own, with its files in memory. Everything started here is
+stopped by lib.weir's clean_up()."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+
+from lib import weir as lib
+
+
+def cores():
+    able = sorted(os.sched_getaffinity(0))
+    if len(able) < 2:
+        raise SystemExit("Two cores are needed: the load generator must not take from what is measured.")
+    return able[:2]
+
+
+# the first is for the peer that is measured, the other for origin and load generator
+PEER, LOAD = cores()
+
+
+@contextlib.contextmanager
+def on(core):
+    """What is started meanwhile runs on that core alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def folder():
+    """In memory, where there is such a place, so that no disk is measured."""
+    shm = "/dev/shm"
+    path = tempfile.mkdtemp(prefix="weir-bench-", dir=shm if os.access(shm, os.W_OK) else None)
+    os.chmod(path, 0o755)
+    lib.cleanups.append(lambda: shutil.rmtree(path, ignore_errors=True))
+    return path
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+class Program:
+    """A server in the foreground, on a port of 127.0.0.1 that it listens on once this returns."""
+
+    def __init__(self, args, port, where, core=PEER):
+        self.port = port
+        self.address = ("127.0.0.1", port)
+        self.log = os.path.join(where, "output")
+        with open(self.log, "wb") as out, on(core):
+            self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=where)
+        lib.cleanups.append(self.stop)
+        lib.wait(self.listens, f"{args[0]} to listen")
+
+    def listens(self):
+        if self.process.poll() is not None:
+            with open(self.log, encoding="utf-8", errors="replace") as f:
+                raise AssertionError(f"{self.process.args} ended with {self.process.returncode}: {f.read()}")
+        try:
+            lib.connect(self.address).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(lib.DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def nginx(http, port, core=PEER, cache=256):
+    """http: what stands in its http block; cache: MiB."""
+    where = folder()
+    temps = "".join(f"    {kind}_temp_path {where}/{kind};\n"
+                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    conf = write(f"{where}/nginx.conf", f"""
+{"user root;" if os.getuid() == 0 else ""}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {where}/pid;
+error_log stderr;
+events {{ worker_connections 19900; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=1000;
+    proxy_cache_path {where}/cache keys_zone=z:10m max_size={cache}m use_temp_path=off;
+{temps}{http}
+}}
+""")
+    return Program(["nginx", "-e", "stderr", "-p", where, "-c", conf], port, where, core)
