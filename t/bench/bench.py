@@ -59,7 +59,7 @@ def start(load, origin, only):
     """Those that take part, verified: each as name: the server, and how many bytes its answers have."""
     servers = {}
     for name in load.peers:
-        if name == "weir" or only is None or name in only.split(","):
+        if name == load.subject or only is None or name in only.split(","):
             server = peers.PEERS[name].start(origin, load)
             answer = load.verify(peers.PEERS[name], server, origin, load)
             servers[name] = server, len(answer.raw) + len(answer.body)
@@ -89,16 +89,38 @@ def rounds(load, o):
             print("".join(failures), file=sys.stderr)
 
 
+def medians(results):
+    return {name: measure.Round(*(statistics.median(r) for r in zip(*results[name]))) for name in results}
+
+
 def rows(load, results):
-    middle = {name: measure.Round(*(statistics.median(r) for r in zip(*results[name]))) for name in results}
-    for name, m in sorted(middle.items(), key=lambda pair: pair[1].cpu):
-        spread = max(r.cpu for r in results[name]) - min(r.cpu for r in results[name])
-        yield (f"{load.name:<12}{name:<9}{m.cpu:>12.2f}{spread / m.cpu:>8.0%}{middle['weir'].cpu / m.cpu:>11.2f}"
-               f"{m.rate:>12.0f}{m.p99:>10.2f}{m.size:>10.0f}")
+    middle = medians(results)
+    subject = getattr(middle[load.subject], load.judged)
+    for name, m in sorted(middle.items(), key=lambda pair: getattr(pair[1], load.judged)):
+        figure = getattr(m, load.judged)
+        spread = max(getattr(r, load.judged) for r in results[name]) - min(getattr(r, load.judged)
+                                                                           for r in results[name])
+        yield (f"{load.name:<12}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.2f}{m.memory / 1024:>10.1f}"
+               f"{spread / figure:>8.0%}{subject / figure:>9.2f}")
 
 
-HEAD = (f"{'load':<12}{'peer':<9}{'CPU us/req.':>12}{'spread':>8}{'weir/peer':>11}{'requests/s':>12}{'p99 ms':>10}"
-        f"{'bytes':>10}")
+HEAD = (f"{'load':<12}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
+        f"{'of its':>9}")
+
+
+def judge(load, results):
+    """What the load's figures had to be, and are: each as name, against whom, at most, measured."""
+    middle = medians(results)
+    for names, most in load.at_most.items():
+        if others := [getattr(middle[n], load.judged) for n in names.split() if n in middle]:
+            yield load.name, names, most, getattr(middle[load.subject], load.judged) / min(others)
+
+
+def verdicts(judged):
+    """The claims, a line each."""
+    yield f"{'load':<12}{'against the best of':<32}{'at most':>9}{'measured':>10}"
+    for name, names, most, measured in judged:
+        yield f"{name:<12}{names:<32}{most:>9.2f}{measured:>10.2f}{'' if measured <= most else '   over'}"
 
 
 def main():
@@ -113,12 +135,18 @@ def main():
         return not o.loads or load.name in o.loads or load.group in o.loads
 
     if chosen := [l for l in loads.LOADS if wanted(l)]:
+        judged = []
         for line in machine(o) + [HEAD]:
             tell(line)
         for load in chosen:
-            for row in rows(load, rounds(load, o)):
+            results = rounds(load, o)
+            for row in rows(load, results):
                 tell(row)
             tell()
+            judged += judge(load, results)
+        for line in verdicts(judged):
+            tell(line)
+        tell()
     good = True
     if not o.loads or "instructions" in o.loads:
         figures = {l.name: instructions.count(l) for l in loads.LOADS if l.instructions}

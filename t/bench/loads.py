@@ -17,7 +17,9 @@ class Load(NamedTuple):
     streams: int = 1                    # at once on each connection
     verify: Callable = verify.passed    # before it is measured: it is the work that it is said to be
     generate: Callable = generators.wrk
-    at_most: dict = {}                  # of weir's CPU a request, as a part of those peers': the least of them counts
+    subject: str = "weir"               # whose figure is held against the others'
+    judged: str = "cpu"                 # the figure that is: a field of measure.Round
+    at_most: dict = {}                  # names, the least of whose figures counts: how much of it the subject's may be
     instructions: int = 0               # weir's are counted over that many requests and kept on record
 
     @property

@@ -1,6 +1,7 @@
 """One round: a load on one server, and the CPU that the server's whole process tree used for each answer."""
 
 import os
+import re
 from typing import NamedTuple
 
 
@@ -9,6 +10,7 @@ class Round(NamedTuple):
     rate: float             # answers a second
     p99: float              # milliseconds
     size: float             # bytes of one answer, its head too
+    memory: float           # KiB that the tree holds at the end, what is shared between processes counted once
 
 
 def tree(pid):
@@ -31,6 +33,16 @@ def seconds(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def memory(pids):
+    """PSS of them all, but for the segments that weir and Varnish keep for the cache and that are theirs by
+    configuration."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+            total += int(re.search(r"^Pss:\s+(\d+) kB", f.read(), re.M)[1])
+    return total
+
+
 def measure(server, load, duration):
     """Raises where an answer failed: what isn't right has no price. Of the answers it reads status and size."""
     pids = tree(server.process.pid)
@@ -38,4 +50,4 @@ def measure(server, load, duration):
     told = load.generate(server, load, duration)
     used = seconds(pids) - before
     assert tree(server.process.pid) == pids, f"processes came or went: {server.process.args}"
-    return Round(used / told.requests * 1e6, told.rate, told.p99, told.size)
+    return Round(used / told.requests * 1e6, told.rate, told.p99, told.size, memory(pids))
