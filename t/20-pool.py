@@ -61,18 +61,37 @@ def test_not_kept():
     gone(origin)
 
 
-def test_no_more_than_keepalive():
+def three_at_once():
+    """An origin, and what asks it three times at once and says how many connections it has had by then."""
     all_here = threading.Barrier(3)
 
     def answer(peer, _):
         all_here.wait(30)
         return OK
 
+    def ask(weir):
+        for c in [weir.connect().send(GET) for _ in range(3)]:
+            assert c.response().status == 200
+        return origin.connections
+
     origin = Origin(answer)
-    weir = keeping(origin, "keepalive: 1")
-    for c in [weir.connect().send(GET) for _ in range(3)]:
-        assert c.response().status == 200
+    return origin, ask
+
+
+def test_no_more_than_keepalive():
+    origin, ask = three_at_once()
+    ask(keeping(origin, "keepalive: 1, keepalive_timeout: 1h"))
     wait(lambda: sum(p.gone for p in origin.peers) == 2, "two of three connections to be closed")
+    assert origin.connections == 3
+
+
+def test_what_is_over_keepalive_serves_again_at_once():
+    origin, ask = three_at_once()
+    weir = keeping(origin, "keepalive: 1")
+    had = [ask(weir)]
+    while len(had) < 20 and had[-2:] != [had[-1]] * 2:      # it is kept for a second, and this machine may be slow
+        had.append(ask(weir))
+    assert had[-2:] == [had[-1]] * 2, had
 
 
 def test_closed_before_the_server_would():

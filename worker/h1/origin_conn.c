@@ -9,7 +9,6 @@
 #include "worker/base/arena.h"
 #include "worker/count.h"
 #include "worker/h1/origin.h"
-#include "worker/state.h"
 #include "worker/upstream/dial.h"
 
 const struct server *
@@ -183,29 +182,21 @@ origin_take(struct endpoint *e, bool fresh)
     return o;
 }
 
-static int64_t
-keep_ms(const struct origin *o)
-{
-    return o->idle_ms > 0 ? o->idle_ms : o->x.endpoint->server->upstream->keepalive_timeout;
-}
-
 void
 origin_keep(struct origin *o)
 {
     struct endpoint *p = o->x.endpoint;
-    int64_t most = p->server->upstream->keepalive;
+    int64_t ms = exchange_keep_ms(p, o->idle_ms);
 
-    if (worker.draining || p->gone || most == 0 || !is_silent(o)) {
+    if (ms == 0 || !is_silent(o)) {
         origin_close(o);
         return;
     }
-    if (p->idle == most)
-        origin_close(p->oldest);
     o->state = ORIGIN_IDLE;
     o->newer = NULL;
     o->older = p->newest;
     *(p->newest != NULL ? &p->newest->newer : &p->oldest) = o;
     p->newest = o;
     p->idle++;
-    timer_set(&o->timer, keep_ms(o));
+    timer_set(&o->timer, ms);
 }

@@ -14,7 +14,6 @@
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/h2/origin.h"
-#include "worker/state.h"
 #include "worker/upstream/dial.h"
 
 #define IOVECS 32
@@ -100,7 +99,7 @@ static void
 rest(struct h2_origin *c)
 {
     struct endpoint *e = c->endpoint;
-    const struct upstream *u = e->server->upstream;
+    int64_t ms = exchange_keep_ms(e, 0);
 
     if (c->state == H2_ORIGIN_DIALLING) {
         shut(c);
@@ -108,14 +107,14 @@ rest(struct h2_origin *c)
     }
     if (c->state != H2_ORIGIN_OPEN)
         return;
-    if (c->link == NULL || worker.draining || e->gone || c->write_dead || e->idle >= u->keepalive) {
+    if (c->link == NULL || c->write_dead || ms == 0) {
         unlink_it(c);
         h2_origin_post(c);      /* what ended last is to be told before that */
         return;
     }
     c->idle_since = clock_ms();
     e->idle++;
-    timer_set(&c->timer, u->keepalive_timeout);
+    timer_set(&c->timer, ms);
 }
 
 void

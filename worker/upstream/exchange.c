@@ -14,6 +14,7 @@
 #include "worker/h1/origin.h"
 #include "worker/h2/origin.h"
 #include "worker/pipeline.h"
+#include "worker/state.h"
 #include "worker/upstream/balance.h"
 #include "worker/upstream/dial.h"
 #include "worker/upstream/eject.h"
@@ -22,6 +23,7 @@
 #define HELD_MOST (64 * 1024)
 #define REPEATS_MOST 1          /* at the same server, after its connection was lost, */
 #define MOVES_MOST 3            /* or because it has not begun with the request */
+#define SURPLUS_MS 1000         /* how long connections over `keepalive` are kept */
 
 static const struct exchange_protocol *
 protocol_of(const struct endpoint *e)
@@ -490,6 +492,17 @@ exchange_start(struct request *r, struct endpoint *e)
 }
 
 /* --- connections that nobody uses --- */
+
+int64_t
+exchange_keep_ms(const struct endpoint *e, int64_t told_ms)
+{
+    const struct upstream *u = e->server->upstream;
+    int64_t ms = told_ms > 0 ? told_ms : u->keepalive_timeout;
+
+    if (worker.draining || e->gone || u->keepalive == 0)
+        return 0;
+    return e->idle >= u->keepalive && ms > SURPLUS_MS ? SURPLUS_MS : ms;
+}
 
 void
 exchange_pool_close(struct endpoint *e)

@@ -81,6 +81,13 @@ bool exchange_evict(void);
 
 /* --- for protocols --- */
 
+/*
+ * How long, in ms, a connection that no exchange uses any more is kept; 0: it is to be closed. told_ms: as the server
+ * says; 0: it does not. What is over `keepalive` is kept for a moment: under load it is needed again at once, and
+ * making connections costs more than all else about a request.
+ */
+int64_t exchange_keep_ms(const struct endpoint *e, int64_t told_ms);
+
 /* Once, when the memory of x is made. `received` is counted by the protocol, from 0 at exchange_begun. */
 void exchange_init(struct exchange *x, const struct exchange_protocol *p, struct endpoint *e, const uint64_t *received);
 
