@@ -100,11 +100,11 @@ def rows(load, results):
         figure = getattr(m, load.judged)
         spread = max(getattr(r, load.judged) for r in results[name]) - min(getattr(r, load.judged)
                                                                            for r in results[name])
-        yield (f"{load.name:<12}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.2f}{m.memory / 1024:>10.1f}"
+        yield (f"{load.name:<14}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.2f}{m.memory / 1024:>10.1f}"
                f"{spread / figure:>8.0%}{subject / figure:>9.2f}")
 
 
-HEAD = (f"{'load':<12}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
+HEAD = (f"{'load':<14}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
         f"{'of its':>9}")
 
 
@@ -118,9 +118,9 @@ def judge(load, results):
 
 def verdicts(judged):
     """The claims, a line each."""
-    yield f"{'load':<12}{'against the best of':<32}{'at most':>9}{'measured':>10}"
+    yield f"{'load':<14}{'against the best of':<32}{'at most':>9}{'measured':>10}"
     for name, names, most, measured in judged:
-        yield f"{name:<12}{names:<32}{most:>9.2f}{measured:>10.2f}{'' if measured <= most else '   over'}"
+        yield f"{name:<14}{names:<32}{most:>9.2f}{measured:>10.2f}{'' if measured <= most else '   over'}"
 
 
 def main():

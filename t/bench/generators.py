@@ -1,13 +1,19 @@
 """What puts a load on a server: a program of Debian's, on its own core, and what it tells of it."""
 
+import contextlib
 import os
 import re
-from typing import NamedTuple
+import resource
+import socket
+import struct
+import time
+from typing import Callable, NamedTuple
 
 from lib import weir as lib
 
 import origins
 import programs
+import verify
 
 
 class Told(NamedTuple):
@@ -15,6 +21,7 @@ class Told(NamedTuple):
     rate: float             # answers a second
     p99: float              # milliseconds
     size: float             # bytes of one answer, its head too
+    end: Callable = lambda: None    # to be called once memory was read: of clients that stay until then
 
 
 def run(args, seconds):
@@ -27,13 +34,19 @@ def milliseconds(text):
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
+CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients.lua")
+
+
 def wrk(server, load, seconds):
     """HTTP/1.1, one request after the other on each connection."""
+    before = getattr(server, "asked", 0)
     out = run(["wrk", "-t1", f"-HHost: {origins.NAME}", *(f"-H{line}" for line in load.fields),
                f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s", "--latency",
-               f"{load.scheme}://127.0.0.1:{server.port}/{load.file}"], seconds)
+               *(("-s", CLIENTS) if load.clients else ()), f"{load.scheme}://127.0.0.1:{server.port}/{load.file}",
+               *(("--", str(load.clients), str(before)) if load.clients else ())], seconds)
     assert "Socket errors" not in out and "Non-2xx" not in out, out
     requests = int(re.search(r"(\d+) requests in", out)[1])
+    server.asked = before + requests
     number, unit = re.search(r"requests in [^,]+, ([\d.]+)([KMGT]?)B read", out).groups()
     return Told(requests, float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
                 milliseconds(re.search(r"^ +99% +(\S+)", out, re.M)[1]),
@@ -56,3 +69,30 @@ def h2load(server, load, seconds):
     requests = int(done[1])
     return Told(requests, float(re.search(r"finished in [^,]+, ([\d.]+) req/s", out)[1]),
                 times[len(times) * 99 // 100] / 1000, float(number) / requests)
+
+
+def leave(clients):
+    """By a reset, so that no port waits for what may still come: the next round needs as many."""
+    for client in clients:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+
+def idle(server, load, _):
+    """Clients that come one after the other, make one request each, and stay."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    times, size = [], 0
+    with programs.on(programs.LOAD), contextlib.ExitStack() as stack:
+        clients = []
+        stack.callback(leave, clients)
+        for _ in range(load.connections):
+            begin = time.monotonic()
+            clients.append(client := verify.connect(server, load))
+            answer = verify.get(client, load)
+            times.append(time.monotonic() - begin)
+            assert answer.status == 200, answer
+            size += len(answer.raw) + len(answer.body)
+        count = len(times)
+        return Told(count, count / sum(times), sorted(times)[count * 99 // 100] * 1000, size / count,
+                    stack.pop_all().close)

@@ -3,6 +3,7 @@
 from typing import Callable, NamedTuple
 
 import generators
+import policies
 import verify
 
 
@@ -14,10 +15,12 @@ class Load(NamedTuple):
     does: tuple = ()                    # of peers.py: cache, code, tls, h2, close
     coding: str = ""                    # what the client asks for, and gets
     connections: int = 64
+    clients: int = 0                    # behind a proxy that tells their addresses; 0: it tells none
     streams: int = 1                    # at once on each connection
     verify: Callable = verify.passed    # before it is measured: it is the work that it is said to be
     generate: Callable = generators.wrk
     subject: str = "weir"               # whose figure is held against the others'
+    slices: int = 1                     # of each turn, so that what differs little is compared within seconds
     judged: str = "cpu"                 # the figure that is: a field of measure.Round
     at_most: dict = {}                  # names, the least of whose figures counts: how much of it the subject's may be
     instructions: int = 0               # weir's are counted over that many requests and kept on record
@@ -77,4 +80,18 @@ LOADS = [
          verify=verify.kept, generate=generators.h2load, at_most={"haproxy": 1.0}),
     Load("h2-hit-64k", "h2", "64k", ("weir", "nginx", "haproxy"), does=("tls", "h2", "cache"), connections=8,
          streams=32, verify=verify.kept, generate=generators.h2load, at_most={ALL: 0.85}),
+
+    # what clients hold that have had their answer and stay
+    Load("idle-8000", "idle", "1k", PROXIES[:4], connections=8000, generate=generators.idle, judged="memory",
+         at_most={"nginx": 0.70}),
+    Load("idle-tls-2000", "idle", "1k", SECURE, does=("tls",), connections=2000, generate=generators.idle,
+         judged="memory", at_most={"nginx": 0.85}),
+
+    # what a policy costs weir itself
+    Load("policy-log", "policy", "1k", ("weir", "weir-log", "nginx", "nginx-log"), verify=policies.logged,
+         subject="weir-log", slices=8, at_most={"weir": 1.05}, instructions=4000),
+    Load("policy-routes", "policy", policies.PATH, ("weir", "weir-routes"), subject="weir-routes", slices=8,
+         at_most={"weir": 1.05}, instructions=4000),
+    Load("policy-limit", "policy", "1k", ("weir-keys", "weir-limit"), clients=10**6, verify=policies.limited,
+         subject="weir-limit", slices=8, at_most={"weir-keys": 1.03}, instructions=4000),
 ]

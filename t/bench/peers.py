@@ -13,6 +13,7 @@ from lib import tls
 from lib import weir as lib
 
 import origins
+import policies
 import programs
 
 MEMORY = 256            # MiB, of each cache
@@ -23,8 +24,8 @@ def when(word, load, text):
     return text if word in load.does else ""
 
 
-def weir(origin, load, more="", route=""):
-    """more: YAML at the top level; route: further keys of its only route."""
+def weir(origin, load, more="", route="", sites=""):
+    """more: YAML at the top level; route: further keys of the route of all hosts; sites: others beside it."""
     cache = when("cache", load, "cache: {}, ")
     code = when("code", load, f"""compress: {{encodings: [zstd, br, gzip], types: [text/html, application/json],
     min_size: 1k, levels: {{gzip: {origins.LEVEL}}},
@@ -41,13 +42,41 @@ listen: [{{address: "127.0.0.1:{port}", {secure}}}]
 cache_memory: {{size: {MEMORY}m}}
 upstreams: {{app: {{servers: ["{origin.address}"]}}}}
 {more}
-sites: [{{hosts: ["*"], routes: [{{{cache}{code}{route}proxy: app}}]}}]
+sites: [{sites}{{hosts: ["*"], routes: [{{{cache}{code}{route}proxy: app}}]}}]
 """)
     server.port, server.address = port, ("127.0.0.1", port)
     return server
 
 
-def nginx(origin, load):
+def weir_log(origin, load):
+    path = policies.log_path()
+    server = weir(origin, load, more=f"access_log: {{path: {path}, format: combined}}")
+    server.access_log = path
+    return server
+
+
+def weir_routes(origin, load):
+    return weir(origin, load, sites=policies.sites(origins.NAME))
+
+
+def weir_keys(origin, load):
+    return weir(origin, load, more=policies.KEYS)
+
+
+def weir_limit(origin, load):
+    return weir(origin, load, more=policies.KEYS, route=policies.RATE)
+
+
+def nginx_log(origin, load):
+    """With a buffer, as weir's has one."""
+    path = policies.log_path()
+    server = nginx(origin, load, f"access_log {path} combined buffer=64k flush=1s;")
+    server.access_log = path
+    return server
+
+
+def nginx(origin, load, more=""):
+    """more: of its only server."""
     port, c = lib.free_port(), origins.certificate()
     secure = when("tls", load, f"""
         ssl_certificate {c.cert};
@@ -63,17 +92,20 @@ def nginx(origin, load):
             gzip_proxied any;
             gzip_types application/json;
             gzip_vary on;""")
-    return programs.nginx(f"""
+    zone = when("cache", load, f"""
+    proxy_cache_path WHERE/cache keys_zone=z:10m max_size={MEMORY}m use_temp_path=off;""")
+    return programs.nginx(f"""{zone}
     upstream app {{ server {origin.address}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port}{when("tls", load, " ssl")}{when("h2", load, " http2")};{secure}
+        {more}
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             {when("cache", load, "proxy_cache z;")}{code}
         }}
-    }}""", port, cache=MEMORY)
+    }}""", port, connections=10000)
 
 
 def haproxy(origin, load):
@@ -83,6 +115,11 @@ def haproxy(origin, load):
         programs.write(both, cert.read() + key.read())
     secure = when("tls", load, f" ssl crt {both} alpn {when('h2', load, 'h2,')}http/1.1")
     cache = when("cache", load, "    http-request cache-use c\n    http-response cache-store c\n")
+    kept = when("cache", load, f"""cache c
+    total-max-size {MEMORY}
+    max-object-size {4 << 20}
+    max-age 3600
+""")
     code = when("code", load, "    compression algo gzip\n    compression type text/html application/json\n")
     conf = programs.write(f"{where}/haproxy.cfg", f"""
 global
@@ -94,11 +131,7 @@ defaults
     timeout server 60s
     timeout connect 3s
     http-reuse always
-cache c
-    total-max-size {MEMORY}
-    max-object-size {4 << 20}
-    max-age 3600
-frontend clients
+{kept}frontend clients
     bind 127.0.0.1:{port}{secure}
     default_backend app
 backend app
@@ -118,6 +151,7 @@ def h2o(origin, load):
 num-threads: 1
 max-connections: 9900
 proxy.timeout.keepalive: 60000
+http1-request-timeout: 60
 listen:
   host: 127.0.0.1
   port: {port}{secure}
@@ -182,6 +216,11 @@ class Peer(NamedTuple):
 PEERS = {p.name: p for p in [
     Peer("weir", weir, keeps_coded=True),
     Peer("nginx", nginx),
+    Peer("weir-log", weir_log),
+    Peer("weir-routes", weir_routes),
+    Peer("weir-keys", weir_keys),
+    Peer("weir-limit", weir_limit),
+    Peer("nginx-log", nginx_log),
     Peer("haproxy", haproxy, no_level=True),
     Peer("h2o", h2o),
     Peer("varnish", varnish, keeps_coded=True),

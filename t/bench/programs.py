@@ -78,8 +78,8 @@ class Program:
             self.process.wait()
 
 
-def nginx(http, port, core=PEER, cache=256):
-    """http: what stands in its http block; cache: MiB."""
+def nginx(http, port, core=PEER, connections=19900):
+    """http: what stands in its http block, where WHERE is its folder."""
     where = folder()
     temps = "".join(f"    {kind}_temp_path {where}/{kind};\n"
                     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -90,15 +90,15 @@ worker_processes 1;
 worker_rlimit_nofile 20000;
 pid {where}/pid;
 error_log stderr;
-events {{ worker_connections 19900; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
+    keepalive_timeout 60s;
     sendfile on;
     tcp_nopush on;
     open_file_cache max=1000;
-    proxy_cache_path {where}/cache keys_zone=z:10m max_size={cache}m use_temp_path=off;
-{temps}{http}
+{temps}{http.replace("WHERE", where)}
 }}
 """)
     return Program(["nginx", "-e", "stderr", "-p", where, "-c", conf], port, where, core)

@@ -1,5 +1,7 @@
 """Before a load is measured: each peer does the work that it is said to do, and no less than another."""
 
+import functools
+import ipaddress
 import ssl
 import subprocess
 import zlib
@@ -10,21 +12,30 @@ from lib import weir as lib
 
 import origins
 
+REQUESTS = 10           # of those that a load's work is known by
+
+@functools.cache
+def context(authority):
+    c = ssl.create_default_context(cafile=authority)
+    c.set_alpn_protocols(["http/1.1"])
+    return c
+
 
 def connect(server, load):
     """By HTTP/1.1, whatever the load speaks: what is answered is the same."""
     c = lib.connect(server.address)
     if load.scheme == "https":
-        context = ssl.create_default_context(cafile=origins.certificate().ca)
-        context.set_alpn_protocols(["http/1.1"])
-        c = lib.Peer(context.wrap_socket(c.sock, server_hostname=origins.NAME))
+        c = lib.Peer(context(origins.certificate().ca).wrap_socket(c.sock, server_hostname=origins.NAME))
         # the same for all, so that none has cheaper cryptography
         assert c.sock.cipher()[:2] == ("TLS_AES_256_GCM_SHA384", "TLSv1.3"), c.sock.cipher()
     return c
 
 
-def get(connection, load):
+def get(connection, load, number=0):
+    """number: which of its requests it is."""
     lines = "".join(f"{line}\r\n" for line in load.fields)
+    if load.clients:
+        lines += f"X-Forwarded-For: {ipaddress.ip_address('10.0.0.0') + number % load.clients}\r\n"
     return connection.ask(f"GET /{load.file} HTTP/1.1\r\nHost: {origins.NAME}\r\n{lines}\r\n")
 
 
@@ -32,13 +43,14 @@ class Client:
     """Asks as the load does: all on one connection, or each on its own."""
 
     def __init__(self, server, load):
-        self.server, self.load, self.connection = server, load, None
+        self.server, self.load, self.connection, self.number = server, load, None, 0
 
     def get(self):
+        self.number += 1
         if self.connection is None or "close" in self.load.does:
             self.close()
             self.connection = connect(self.server, self.load)
-        return get(self.connection, self.load)
+        return get(self.connection, self.load, self.number)
 
     def close(self):
         if self.connection is not None:
@@ -98,7 +110,7 @@ def kept(peer, server, origin, load):
 def passed(peer, server, origin, load):
     """Right answers, each from the origin. Returns one of them."""
     client = Client(server, load)
-    for _ in range(10):
+    for _ in range(REQUESTS):
         before = origin.asked()
         response = client.get()
         right(load, response)
