@@ -72,14 +72,14 @@ def rounds(load, o):
         origin = origins.Origin()
         servers = start(load, origin, o.peers)
         results = {name: [] for name in servers}
-        order = list(servers)
-        for _ in range(o.rounds):
+        order, seconds = list(servers), max(1, o.seconds // load.slices)
+        for _ in range(o.rounds * load.slices):
             for name in order:
                 before = origin.asked()
                 server, size = servers[name]
-                results[name].append(m := measure.measure(server, load, o.seconds))
+                results[name].append(m := measure.measure(server, load, seconds))
                 # of answers that were under way when time was up a part has been read
-                slack = 0.02 + load.connections / (m.rate * o.seconds)
+                slack = 0.02 + load.connections / (m.rate * seconds)
                 assert load.streams > 1 or abs(m.size / size - 1) < slack, f"{name} gave {m.size:.0f} bytes for an answer of {size}"
                 assert not load.quiet or origin.asked() == before, f"{name} asked the origin"
             order = order[1:] + order[:1]
@@ -93,15 +93,20 @@ def medians(results):
     return {name: measure.Round(*(statistics.median(r) for r in zip(*results[name]))) for name in results}
 
 
+def ratio(load, results, name):
+    """The subject's figure to that one's: the median of what it was in each round, in which they ran one after the other."""
+    return statistics.median(getattr(own, load.judged) / getattr(other, load.judged)
+                             for own, other in zip(results[load.subject], results[name]))
+
+
 def rows(load, results):
     middle = medians(results)
-    subject = getattr(middle[load.subject], load.judged)
     for name, m in sorted(middle.items(), key=lambda pair: getattr(pair[1], load.judged)):
         figure = getattr(m, load.judged)
         spread = max(getattr(r, load.judged) for r in results[name]) - min(getattr(r, load.judged)
                                                                            for r in results[name])
         yield (f"{load.name:<14}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.2f}{m.memory / 1024:>10.1f}"
-               f"{spread / figure:>8.0%}{subject / figure:>9.2f}")
+               f"{spread / figure:>8.0%}{ratio(load, results, name):>9.2f}")
 
 
 HEAD = (f"{'load':<14}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
@@ -112,8 +117,8 @@ def judge(load, results):
     """What the load's figures had to be, and are: each as name, against whom, at most, measured."""
     middle = medians(results)
     for names, most in load.at_most.items():
-        if others := [getattr(middle[n], load.judged) for n in names.split() if n in middle]:
-            yield load.name, names, most, getattr(middle[load.subject], load.judged) / min(others)
+        if others := [(getattr(middle[n], load.judged), n) for n in names.split() if n in middle]:
+            yield load.name, names, most, ratio(load, results, min(others)[1])
 
 
 def verdicts(judged):
@@ -149,7 +154,7 @@ def main():
         tell()
     good = True
     if not o.loads or "instructions" in o.loads:
-        figures = {l.name: instructions.count(l) for l in loads.LOADS if l.instructions}
+        figures = {row: figure for l in loads.LOADS if l.instructions for row, figure in instructions.count(l).items()}
         told, good = instructions.compare(figures)
         for line in told:
             tell(line)

@@ -30,15 +30,15 @@ exec valgrind -q --tool=callgrind --callgrind-out-file={where}/out.%p '{lib.BIN}
     return path
 
 
-def total(load, origin, count):
-    """Of the worker, from start to end, with that many requests beside those that verify."""
+def total(name, load, origin, count):
+    """Of that weir's worker, from start to end, with that many requests beside those that verify."""
     where = programs.folder()
     own, lib.BIN = lib.BIN, wrapped(where)
     try:
-        server = peers.PEERS["weir"].start(origin, load)
+        server = peers.PEERS[name].start(origin, load)
     finally:
         lib.BIN = own
-    load.verify(peers.PEERS["weir"], server, origin, load)
+    load.verify(peers.PEERS[name], server, origin, load)
     client = verify.Client(server, load)
     for _ in range(count):
         assert client.get().status == 200
@@ -51,12 +51,19 @@ def total(load, origin, count):
 
 
 def count(load):
-    try:
-        origin = origins.Origin()
-        few = load.instructions // 8
-        return round((total(load, origin, few + load.instructions) - total(load, origin, few)) / load.instructions)
-    finally:
-        lib.clean_up()
+    """Of the load's subject, and of other weirs that it is held against: as rows of the record."""
+    figures, few = {}, load.instructions // 8
+    for name in load.peers:
+        if not name.startswith("weir"):
+            continue
+        try:
+            origin = origins.Origin()
+            many = total(name, load, origin, few + load.instructions) - total(name, load, origin, few)
+        finally:
+            lib.clean_up()
+        row = load.name if name == load.subject else f"{load.name}:{name}"
+        figures[row] = round(many / load.instructions)
+    return figures
 
 
 def recorded():
@@ -71,21 +78,21 @@ def recorded():
 def record(figures):
     """Those that were counted, beside those that were not."""
     rows = recorded() | figures
-    programs.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py, and the\n"
-                "# figure. `sh t/bench/run instructions` compares, with --record it writes this file.\n"
+    programs.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py (where it is\n"
+                "# another weir than the load's subject: with its name), and the figure. `sh t/bench/run instructions` compares, with --record it writes this file.\n"
                 + "".join(f"{name} {rows[name]}\n" for name in sorted(rows)))
 
 
 def compare(figures):
     """The table's lines, and whether none costs more than it may."""
-    lines, good, known = [f"{'instructions':<14}{'a request':>12}{'on record':>12}{'change':>9}"], True, recorded()
+    lines, good, known = [f"{'instructions':<24}{'a request':>12}{'on record':>12}{'change':>9}"], True, recorded()
     for name, figure in figures.items():
         if name not in known:
-            lines.append(f"{name:<14}{figure:>12}{'-':>12}{'-':>9}")
+            lines.append(f"{name:<24}{figure:>12}{'-':>12}{'-':>9}")
             continue
         change = figure / known[name] - 1
         over = change > TOLERANCE
         good = good and not over
         word = "  more than the tolerance" if over else "  less: worth a record" if change < -TOLERANCE else ""
-        lines.append(f"{name:<14}{figure:>12}{known[name]:>12}{change:>+9.1%}{word}")
+        lines.append(f"{name:<24}{figure:>12}{known[name]:>12}{change:>+9.1%}{word}")
     return lines, good

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from typing import NamedTuple
 
 
@@ -27,13 +28,11 @@ def tree(pid):
 
 
 def seconds(pids):
-    """Of processor time that they have used, threads that have ended counted too."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-            fields = f.read().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """
+    Of processor time that they have used, threads that have ended counted too: what /proc tells in hundredths of a
+    second, by the process's own clock (clock_getcpuclockid(3) makes its number so).
+    """
+    return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
 
 
 def memory(pids):

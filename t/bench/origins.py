@@ -8,6 +8,7 @@ from lib import tls
 from lib import weir as lib
 
 import pages
+import policies
 import programs
 
 NAME = "www.example.com"
@@ -22,7 +23,7 @@ def text(name, size):
 # name: what the origin has by that name
 CONTENT = {name: content.encode("ascii") for name, content in {
     "1k": text("1k", 1 << 10), "64k": text("64k", 64 << 10), "1m": text("1m", 1 << 20),
-    "32k.html": pages.html(32 << 10), "4k.json": pages.api(4 << 10)}.items()}
+    "32k.html": pages.html(32 << 10), "4k.json": pages.api(4 << 10), policies.PATH: text("1k", 1 << 10)}.items()}
 
 
 def gzipped(content, level):
@@ -42,6 +43,7 @@ class Origin:
         self.files = programs.folder()
         self.mine = 0           # requests that ask how many there were
         for name, content in CONTENT.items():
+            os.makedirs(os.path.dirname(self.file(name)), mode=0o755, exist_ok=True)
             with open(self.file(name), "wb") as f:
                 f.write(content)
         self.port = lib.free_port()

@@ -51,7 +51,7 @@ sites: [{sites}{{hosts: ["*"], routes: [{{{cache}{code}{route}proxy: app}}]}}]
 def weir_log(origin, load):
     path = policies.log_path()
     server = weir(origin, load, more=f"access_log: {{path: {path}, format: combined}}")
-    server.access_log = path
+    server.lines = path
     return server
 
 
@@ -71,7 +71,7 @@ def nginx_log(origin, load):
     """With a buffer, as weir's has one."""
     path = policies.log_path()
     server = nginx(origin, load, f"access_log {path} combined buffer=64k flush=1s;")
-    server.access_log = path
+    server.lines = path
     return server
 
 
