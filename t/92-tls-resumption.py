@@ -70,6 +70,16 @@ def test_the_same_ticket_again_and_again():
             assert client.visit()
 
 
+def test_each_visit_brings_home_another_ticket():
+    """Of TLS 1.3: RFC 8446 C.4 has each used once."""
+    client = Client(serve(make(NAME), workers=4), ("1.3", "1.3"))
+    tickets = set()
+    for _ in range(TIMES):
+        client.visit()
+        tickets.add(client.session.id)
+    assert len(tickets) == TIMES, f"{len(tickets)} tickets in {TIMES} visits"
+
+
 def test_after_a_reload():
     weir = serve(make(NAME), workers=4)
     clients = [Client(weir, v) for v in VERSIONS]

@@ -2,6 +2,7 @@
 
 #include "shm/tickets.h"
 #include "t/unit/unit.h"
+#include "worker/base/clock.h"
 #include "worker/tls/facts.h"
 #include "worker/tls/hello.h"
 
@@ -347,6 +348,50 @@ START_TEST(a_session_is_not_older_than_its_certificate)
     ck_assert(!resumes(s, version, "www.example.com", NULL, &session));
     SSL_SESSION_free(session);
     unmake(&old);
+    site_free(s);
+}
+END_TEST
+
+/* What a client of TLS 1.3 has whose session's first handshake was so many seconds ago. */
+static SSL_SESSION *
+session_since(struct site_of_test *s, int64_t ago)
+{
+    SSL_CTX *ctx = client_ctx(TLS1_3_VERSION, TLS1_3_VERSION);
+    struct pair_of_test p = connect_to(s, client_of(ctx, "www.example.com"));
+    int64_t first_s = clock_wall_ms() / 1000 - ago;
+    SSL_SESSION *session;
+    char byte;
+
+    ck_assert(p.done);
+    ck_assert_int_eq(SSL_SESSION_set1_ticket_appdata(SSL_get_session(p.server), &first_s, sizeof(first_s)), 1);
+    ck_assert_int_eq(SSL_new_session_ticket(p.server), 1);
+    ck_assert_int_eq(SSL_do_handshake(p.server), 1);
+    ck_assert_int_le(SSL_read(p.client, &byte, 1), 0);
+    session = SSL_get1_session(p.client);
+    disconnect(&p);
+    SSL_CTX_free(ctx);
+    return session;
+}
+
+/* Though each connection brings home a ticket that is new. */
+START_TEST(a_session_ends_a_day_after_its_first_handshake)
+{
+    struct site_of_test *s = site_with(&ec, NULL, NULL, NULL);
+    SSL_SESSION *session;
+
+    clock_update();
+    ck_assert(site_open(s));
+    session = session_since(s, 23 * 3600);
+    for (int i = 0; i < 3; i++)
+        ck_assert(resumes(s, TLS1_3_VERSION, "www.example.com", NULL, &session));
+    SSL_SESSION_free(session);
+    session = session_since(s, 25 * 3600);
+    ck_assert(!resumes(s, TLS1_3_VERSION, "www.example.com", NULL, &session));
+    ck_assert(resumes(s, TLS1_3_VERSION, "www.example.com", NULL, &session));
+    SSL_SESSION_free(session);
+    session = session_since(s, -3600);          /* the clock was set back */
+    ck_assert(!resumes(s, TLS1_3_VERSION, "www.example.com", NULL, &session));
+    SSL_SESSION_free(session);
     site_free(s);
 }
 END_TEST
@@ -810,6 +855,7 @@ main(void)
     tcase_add_loop_test(sessions, a_session_is_resumed, 0, 2);
     tcase_add_loop_test(sessions, a_session_is_good_under_the_same_rules_alone, 0, 2);
     tcase_add_loop_test(sessions, a_session_is_not_older_than_its_certificate, 0, 2);
+    tcase_add_test(sessions, a_session_ends_a_day_after_its_first_handshake);
     tcase_add_loop_test(sessions, without_a_key_there_is_no_ticket, 0, 2);
     tcase_add_loop_test(hello, a_hello_has_one_name, 0, sizeof(hellos) / sizeof(hellos[0]));
     tcase_add_test(hello, a_name_has_255_bytes_at_most);

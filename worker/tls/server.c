@@ -19,7 +19,7 @@
 
 /*
  * After a full handshake of TLS 1.3. A client uses each once (RFC 8446 C.4), and brings home another: with two it can
- * open a second connection at once. OpenSSL sends one after a handshake that resumed.
+ * open a second connection at once. After a handshake that resumed OpenSSL sends one (server_ticket.c).
  */
 #define TICKETS 2
 #define SESSION_S (2 * 3600)    /* how long a ticket is good: the keys outlive it */
