@@ -27,6 +27,8 @@
 struct acceptor {
     struct io io;
     const struct listener *listener;
+    unsigned most;              /* to accept in one turn: more than one where the last turn left some waiting */
+    uint64_t full_turn;         /* the last turn that took so many */
     bool early;                 /* nobody listens on it yet, so it says EPOLLHUP all the time: it is not on the loop */
 };
 
@@ -161,6 +163,19 @@ accept_one(struct acceptor *a)
     return errno == EINTR || errno == ECONNABORTED;
 }
 
+/*
+ * To ask for one that is not there costs as much as half a connection, and the loop says in its next turn where
+ * more wait: then twice as many are taken at once.
+ */
+static void
+set_most(struct acceptor *a)
+{
+    if (a->full_turn + 1 != loop_turns())
+        a->most = 1;
+    else if (a->most < ACCEPTS_A_TURN)
+        a->most *= 2;
+}
+
 static void
 ready(struct io *io)
 {
@@ -169,8 +184,12 @@ ready(struct io *io)
     /* only the first is sure to be there: nobody is sent away for one that may not be */
     if (!has_room())
         return;
-    for (int i = 0; i < ACCEPTS_A_TURN && accept_one(a) && worker.connections < worker.connections_most; i++)
-        continue;
+    set_most(a);
+    for (unsigned i = 1; accept_one(a) && worker.connections < worker.connections_most; i++)
+        if (i == a->most) {
+            a->full_turn = loop_turns();
+            return;
+        }
 }
 
 /* The descriptors that are left for connections and pipes. */
@@ -185,7 +204,10 @@ spare(const struct conf *conf, size_t listeners, size_t rows)
     return r.rlim_cur > others + 2 ? (size_t)r.rlim_cur - others : 2;
 }
 
-/* limits.connections, or what the descriptors allow: each client may need a server's as well. */
+/*
+ * limits.connections, or what the descriptors allow: each client may need a server's as well, and where there are not
+ * enough for all, pipes have a share of them, since large bodies cost more than twice as much without.
+ */
 size_t
 accept_most(const struct conf *conf, size_t listeners, size_t rows)
 {
@@ -220,6 +242,7 @@ accept_start(const struct worker_start *start)
         a->listener = start->listeners[i].conf;
         a->io.fd = start->listeners[i].fd;
         a->io.ready = ready;
+        a->most = 1;
         if (!loop_add_listener(&a->io))
             return false;
     }

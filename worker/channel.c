@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "worker/tls/session.h"
 
@@ -85,6 +84,5 @@ channel_close(struct channel *ch)
 {
     if (ch->tls != NULL)
         tls_free(ch);
-    loop_remove(&ch->io);
-    close(ch->io.fd);
+    loop_close(&ch->io);
 }

@@ -21,6 +21,7 @@
 
 static int epfd = -1;
 static bool stopping;
+static uint64_t turns;
 static struct task *tasks, **tasks_end = &tasks;
 static unsigned task_count;
 static struct deferred *graveyard;
@@ -57,15 +58,28 @@ loop_add_listener(struct io *io)
 static struct epoll_event batch[BATCH];
 static int batch_at, batch_n;
 
+static void
+forget(const struct io *io)
+{
+    for (int i = batch_at; i < batch_n; i++)
+        if (batch[i].data.ptr == io)
+            batch[i].data.ptr = NULL;
+}
+
 void
 loop_remove(struct io *io)
 {
     struct epoll_event ev = {0};
 
     epoll_ctl(epfd, EPOLL_CTL_DEL, io->fd, &ev);
-    for (int i = batch_at; i < batch_n; i++)
-        if (batch[i].data.ptr == io)
-            batch[i].data.ptr = NULL;
+    forget(io);
+}
+
+void
+loop_close(struct io *io)
+{
+    close(io->fd);
+    forget(io);
 }
 
 void
@@ -155,6 +169,7 @@ loop_turn(void (*turn)(void))
     sigemptyset(&none);
     batch_n = epoll_pwait(epfd, batch, BATCH, wait_ms(), &none);
     check(batch_n >= 0 || errno == EINTR);
+    turns++;
     clock_update();
     for (int i = 0; i < batch_n; i++)
         note(&batch[i]);
@@ -170,6 +185,12 @@ loop_turn(void (*turn)(void))
     if (turn != NULL)
         turn();
     bury();
+}
+
+uint64_t
+loop_turns(void)
+{
+    return turns;
 }
 
 void

@@ -41,6 +41,8 @@ void loop_init(void);
 bool loop_add(struct io *io);
 /* Must come before close(2): a descriptor shared with other processes would stay registered. */
 void loop_remove(struct io *io);
+/* Closes a descriptor that is this process's alone, which takes it off the loop. */
+void loop_close(struct io *io);
 /* For listening sockets: level-triggered, shared with others, reading only. */
 bool loop_add_listener(struct io *io);
 
@@ -50,6 +52,8 @@ void loop_defer(struct deferred *d);
 
 /* Turns until loop_stop. `turn` (may be NULL) runs once a turn, after events. */
 void loop_run(void (*turn)(void));
+/* How many turns there were, this one included. */
+uint64_t loop_turns(void);
 /* One turn: waits until there is something to do. */
 void loop_turn(void (*turn)(void));
 void loop_stop(void);

@@ -248,6 +248,8 @@ client_next(struct client *c)
         return;
     }
     if (c->close) {
+        /* the kernel holds the end of the response back for this: a close that met unread bytes would drop it */
+        channel_shutdown(&c->conn.ch);
         client_close(c);
         return;
     }

@@ -50,6 +50,13 @@ splice_out(struct client *c)
     return 1;
 }
 
+/* A FIN follows at once: it goes in one packet with the end of the response (client_next). */
+static bool
+is_last(const struct client *c)
+{
+    return c->close && c->out.done;
+}
+
 /* One round: frames what there is and writes it. 1 all is written, 0 the socket is full, -1 lost. */
 static int
 write_some(struct client *c)
@@ -64,7 +71,7 @@ write_some(struct client *c)
         r->response.body.broken = true;
         return -1;
     }
-    result = h1_write_flush(&c->out, &c->conn.ch, &r->bytes_sent, pipe_has(&r->response.body));
+    result = h1_write_flush(&c->out, &c->conn.ch, &r->bytes_sent, pipe_has(&r->response.body) || is_last(c));
     if (result == 1 && c->out.head && flow_in_pieces(&r->response.body) == 0)
         result = splice_out(c);
     return result;
