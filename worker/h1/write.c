@@ -336,6 +336,17 @@ h1_write_body(struct h1_writer *w, struct request *r, struct message *m)
     return true;
 }
 
+/* Nothing on the wire points into it: framing starts at its front again, or the message is over and needs no more. */
+static void
+renew(struct h1_writer *w)
+{
+    w->scratch->fill = 0;
+    if (!w->done)
+        return;
+    buffer_drop(w->scratch);
+    w->scratch = NULL;
+}
+
 int
 h1_write_flush(struct h1_writer *w, struct channel *ch, uint64_t *sent, bool more)
 {
@@ -355,8 +366,7 @@ h1_write_flush(struct h1_writer *w, struct channel *ch, uint64_t *sent, bool mor
         if ((size_t)n < all && (ch->tls == NULL || !ch->io.writable))
             return 0;           /* the socket is full: the kernel knows that we know */
     }
-    /* nothing on the wire points into it: framing starts at its front again */
     if (w->scratch != NULL && w->scratch->holds == 1)
-        w->scratch->fill = 0;
+        renew(w);
     return channel_flush(ch);
 }
