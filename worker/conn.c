@@ -106,7 +106,9 @@ release(struct deferred *d)
 {
     struct conn *c = (struct conn *)((char *)d - offsetof(struct conn, deferred));
 
-    tls_facts_free(&c->facts);
+    if (c->facts != NULL)
+        tls_facts_free(c->facts);
+    free(c->facts);
     free(c);
 }
 
@@ -132,6 +134,7 @@ conn_close(struct conn *c)
     drop_first(c);
     count_closed(c->listener);
     peer_leave(c->peer_key);
+    c->deferred.free = release;
     loop_defer(&c->deferred);
     worker.connections--;
     accept_resume();
@@ -271,7 +274,6 @@ conn_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port)
     c->peer_key = key;
     c->timer.fire = fire;
     c->task.run = run;
-    c->deferred.free = release;
     c->listener = l;
     c->peer = *peer;
     c->peer_port = port;

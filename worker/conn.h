@@ -12,7 +12,7 @@
 #include "worker/conf.h"
 #include "worker/tls/facts.h"
 
-#define CONN_SIZE 640           /* of any protocol's own struct, the struct conn in it included */
+#define CONN_SIZE 480           /* of any protocol's own struct, the struct conn in it included */
 
 struct conn;
 
@@ -36,27 +36,31 @@ struct conn {
     struct channel ch;
     struct timer timer;         /* the protocol's, once there is one */
     struct task task;
-    struct deferred deferred;
     const struct protocol *protocol;    /* what comes before HTTP is one, too; NULL: it is closed */
-    struct conn *newer, *older; /* while it is quiet */
+    union {
+        struct {
+            struct conn *newer, *older; /* while it is quiet */
+        };
+        struct deferred deferred;       /* once it is closed */
+    };
     const struct listener *listener;
     struct ip peer;             /* the socket's, or PROXY's */
+    uint8_t counted;            /* the enum slots_conn it is counted in */
     uint16_t peer_port;
     uint16_t local_port;
+    bool quiet;                 /* no request: it is in the list of those that can be sent away */
     uint64_t peer_key;          /* of peer_leave */
     int64_t since;              /* clock_ms(): when it was last counted as something else */
-    uint8_t counted;            /* the enum slots_conn it is counted in */
-    bool quiet;                 /* no request: it is in the list of those that can be sent away */
     struct buffer *first;       /* what was read before the protocol was known */
     size_t first_at;
-    struct tls_facts facts;
+    struct tls_facts *facts;    /* once the handshake is over; NULL: none, or in the clear */
 };
 
 /* What requests of this connection point to; NULL: in the clear. */
 static inline const struct tls_facts *
 conn_facts(const struct conn *c)
 {
-    return c->ch.tls != NULL ? &c->facts : NULL;
+    return c->facts;
 }
 
 /* A connection was accepted. The descriptor is the connection's from now on. */

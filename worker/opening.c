@@ -7,6 +7,7 @@
  */
 #include <sys/socket.h>
 
+#include "worker/base/arena.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/conn.h"
@@ -76,7 +77,7 @@ first_bytes(const struct conn *c)
     return c->first != NULL ? (struct str){c->first->data + c->first_at, c->first->fill - c->first_at} : STR_NONE;
 }
 
-/* One read behind what stands in `first`; as channel_read. */
+/* One read behind what stands in `first`; as channel_read. Who has said nothing yet holds no buffer. */
 static ssize_t
 read_first(struct conn *c)
 {
@@ -85,8 +86,12 @@ read_first(struct conn *c)
     if (c->first == NULL)
         c->first = buffer_get();
     n = channel_read(&c->ch, c->first->data + c->first->fill, c->first->size - c->first->fill);
-    if (n > 0)
+    if (n > 0) {
         c->first->fill += (size_t)n;
+    } else if (c->first->fill == 0) {
+        buffer_drop(c->first);
+        c->first = NULL;
+    }
     return n;
 }
 
@@ -162,7 +167,8 @@ static void
 handshake_done(struct conn *c)
 {
     count_tls(c->listener, tls_resumed(&c->ch) ? SLOTS_TLS_RESUMED : SLOTS_TLS_FULL);
-    tls_server_facts(&c->listener->tls, tls_ssl(&c->ch), &c->facts);
+    c->facts = xcalloc(1, sizeof *c->facts);
+    tls_server_facts(&c->listener->tls, tls_ssl(&c->ch), c->facts);
     conn_become(c, tls_is_h2(&c->ch) ? &h2_protocol : &h1_protocol);
 }
 

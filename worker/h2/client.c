@@ -6,6 +6,10 @@
  */
 #include "worker/h2/client.h"
 
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "worker/base/arena.h"
 #include "worker/base/clock.h"
 #include "worker/base/log.h"
 #include "worker/count.h"
@@ -385,7 +389,8 @@ begin(struct conn *conn)
     c->news_end = &c->news;
     c->ending_end = &c->ending;
     c->spare = h2_window_spare(H2_STREAMS_MOST);
-    h2_frames_init(&c->frames);
+    c->watch = xcalloc(1, sizeof *c->watch);
+    h2_frames_init(&c->watch->frames);
     c->initial = NGHTTP2_INITIAL_WINDOW_SIZE;
     flow_init(&c->wire, H2_WIRE_MOST);
     c->next = clients;
@@ -417,6 +422,12 @@ begun(const struct conn *conn)
 }
 
 static void
+release(struct deferred *d)
+{
+    free((char *)d - offsetof(struct h2_watch, deferred));
+}
+
+static void
 end(struct conn *conn)
 {
     struct h2_client *c = client_of(conn);
@@ -428,6 +439,8 @@ end(struct conn *conn)
     flow_clear(&c->wire);
     if (session != NULL)
         nghttp2_session_del(session);
+    c->watch->deferred.free = release;
+    loop_defer(&c->watch->deferred);
     *c->link = c->next;
     if (c->next != NULL)
         c->next->link = c->link;

@@ -39,6 +39,14 @@ enum h2_wait {
     H2_WAIT_END,                /* all that is left to say to be taken */
 };
 
+/* What tells who wastes weir's time: apart, so that clients of HTTP/1, which lie in as much memory, need none for it. */
+struct h2_watch {
+    struct h2_frames frames;    /* those that come in */
+    struct h2_score score;
+    struct pace down;
+    struct deferred deferred;   /* once the connection is closed */
+};
+
 struct h2_client {
     struct conn conn;
     nghttp2_session *session;
@@ -49,9 +57,7 @@ struct h2_client {
     struct flow wire;           /* what is ready for the socket */
     uint64_t queued, sent;      /* bytes ever put on the wire, and taken off it */
     uint64_t owned;             /* what was put before this lies in memory of the wire's own */
-    struct h2_frames frames;    /* those that come in */
-    struct h2_score score;
-    struct pace down;
+    struct h2_watch *watch;
     uint64_t mark;              /* how far what the timer runs for had come when it was set */
     size_t spare;               /* bytes that the streams' windows may still grow by, together */
     size_t heads;               /* bytes of fields that they hold */

@@ -373,12 +373,12 @@ give_up_slow(struct h2_client *c, const struct pace *before, uint64_t bytes)
 static void
 keep_pace(struct h2_client *c, uint64_t bytes)
 {
-    struct pace before = c->down;
+    struct pace before = c->watch->down;
 
     if (before.since == 0)
         return;
-    pace_moved(&c->down, clock_ms(), bytes, 0);
-    if (c->down.waited >= PACE_GRACE_MS)
+    pace_moved(&c->watch->down, clock_ms(), bytes, 0);
+    if (c->watch->down.waited >= PACE_GRACE_MS)
         give_up_slow(c, &before, bytes);
 }
 
@@ -421,7 +421,7 @@ finish(struct h2_client *c)
         bool open = !s->closed;
 
         if (s->status == 0)
-            h2_score_credit(&c->score, H2_MERIT_REQUEST);
+            h2_score_credit(&c->watch->score, H2_MERIT_REQUEST);
         h2_stream_forget(s);
         if (open)               /* RFC 9113 8.1: the rest of the request is of no interest */
             nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
@@ -482,6 +482,6 @@ h2_send_flush(struct h2_client *c, size_t *budget)
     }
     c->blocked = result == 0;
     if (c->blocked)
-        pace_wait(&c->down, clock_ms());
+        pace_wait(&c->watch->down, clock_ms());
     return result;
 }

@@ -36,7 +36,7 @@ __attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_op
 static int
 offend(struct h2_client *c, enum h2_offence what)
 {
-    if (c->abuse == 0 && h2_score_add(&c->score, what, clock_ms()))
+    if (c->abuse == 0 && h2_score_add(&c->watch->score, what, clock_ms()))
         c->abuse = (uint8_t)(what + 1);
     return c->abuse != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
@@ -117,7 +117,7 @@ count_frames(struct h2_client *c, struct str bytes)
 {
     struct h2_frame_head f;
 
-    while (h2_frames_next(&c->frames, &bytes, &f)) {
+    while (h2_frames_next(&c->watch->frames, &bytes, &f)) {
         enum h2_offence what = judge(c, &f);
 
         if (what != H2_OFFENCES && offend(c, what) != 0)
@@ -324,7 +324,7 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
     if (s == NULL)
         return 0;
     if (n >= EARNEST_DATA)
-        h2_score_credit(&c->score, H2_MERIT_DATA);
+        h2_score_credit(&c->watch->score, H2_MERIT_DATA);
     h2_front_data(s, source, (struct str){(const char *)p, n});
     return 0;
 }
@@ -462,7 +462,7 @@ send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, s
     if (s == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (s->status == 0 && (n >= EARNEST_DATA || (n > 0 && n == s->r->response.body.bytes)))
-        h2_score_credit(&c->score, H2_MERIT_DATA);
+        h2_score_credit(&c->watch->score, H2_MERIT_DATA);
     h2_send_data(s, head, FRAME_HEAD, n);
     return c->wire.bytes >= H2_WIRE_MOST ? NGHTTP2_ERR_PAUSE : 0;
 }
