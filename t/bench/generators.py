@@ -6,6 +6,7 @@ import re
 import resource
 import socket
 import struct
+import subprocess
 import time
 from typing import Callable, NamedTuple
 
@@ -38,9 +39,10 @@ CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients.lua"
 
 
 def wrk(server, load, seconds):
-    """HTTP/1.1, one request after the other on each connection."""
+    """HTTP/1.1, one request after the other on each connection; over TLS each begins with a full handshake."""
     before = getattr(server, "asked", 0)
-    out = run(["wrk", "-t1", f"-HHost: {origins.NAME}", *(f"-H{line}" for line in load.fields),
+    fresh = ["env", f"LD_PRELOAD={os.environ['BENCH_FRESH']}"] if load.scheme == "https" else []
+    out = run([*fresh, "wrk", "-t1", f"-HHost: {origins.NAME}", *(f"-H{line}" for line in load.fields),
                f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s", "--latency",
                *(("-s", CLIENTS) if load.clients else ()), f"{load.scheme}://127.0.0.1:{server.port}/{load.file}",
                *(("--", str(load.clients), str(before)) if load.clients else ())], seconds)
@@ -69,6 +71,44 @@ def h2load(server, load, seconds):
     requests = int(done[1])
     return Told(requests, float(re.search(r"finished in [^,]+, ([\d.]+) req/s", out)[1]),
                 times[len(times) * 99 // 100] / 1000, float(number) / requests)
+
+
+class Pace:
+    """pace.c: connected once this is made, and everyone was answered once; go() measures."""
+
+    def __init__(self, server, load, seconds, objects=0):
+        self.seconds = seconds
+        more = ["-n", str(objects)] if objects else []
+        with programs.on(programs.LOAD):
+            self.process = subprocess.Popen(
+                [os.environ["BENCH_PACE"], *more, str(server.port), origins.NAME, f"/{load.file}",
+                 str(load.connections), str(load.rate), str(seconds)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        lib.cleanups.append(self.stop)
+        if self.process.stdout.readline() != "ready\n":
+            raise AssertionError(f"pace: {self.process.communicate(timeout=lib.DEADLINE)[1]}")
+
+    def go(self):
+        out, wrong = self.process.communicate("\n", timeout=self.seconds + 60)
+        assert self.process.returncode == 0, wrong
+        requests, failed, took, size, _, p99, _ = (float(n) for n in out.split())
+        assert failed == 0, f"{failed:.0f} answers are no 200"
+        return Told(int(requests), requests / took, p99, size / requests)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def pace(server, load, seconds):
+    """HTTP/1.1, requests at their time, whether or not those before are answered."""
+    return Pace(server, load, seconds).go()
+
+
+def share(load, servers):
+    """Seven tenths of what the slowest of the peers answers when asked without a pause: the same for all."""
+    return load._replace(rate=0.7 * min(wrk(server, load, 1).rate for server in servers))
 
 
 def leave(clients):

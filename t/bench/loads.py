@@ -19,6 +19,8 @@ class Load(NamedTuple):
     streams: int = 1                    # at once on each connection
     verify: Callable = verify.passed    # before it is measured: it is the work that it is said to be
     generate: Callable = generators.wrk
+    rate: float = 0                     # requests a second that are due; 0: the next when one is answered
+    paced: Callable = None              # gives it that rate, when the servers run: of the load and them
     subject: str = "weir"               # whose figure is held against the others'
     slices: int = 1                     # of each turn, so that what differs little is compared within seconds
     judged: str = "cpu"                 # the figure that is: a field of measure.Round
@@ -81,6 +83,12 @@ LOADS = [
     Load("h2-hit-64k", "h2", "64k", ("weir", "nginx", "haproxy"), does=("tls", "h2", "cache"), connections=8,
          streams=32, verify=verify.kept, generate=generators.h2load, at_most={ALL: 0.85}),
 
+    # how long the slow ones take where there is room for all
+    Load("pace-1k", "pace", "1k", SECURE, generate=generators.pace, paced=generators.share, slices=4, judged="p99",
+         at_most={ALL: 1.0}),
+    Load("pace-hit-1k", "pace", "1k", SECURE[:3], does=("cache",), verify=verify.kept, generate=generators.pace,
+         paced=generators.share, slices=4, judged="p99", at_most={ALL: 1.0}),
+
     # what clients hold that have had their answer and stay
     Load("idle-8000", "idle", "1k", PROXIES[:4], connections=8000, generate=generators.idle, judged="memory",
          at_most={"nginx": 0.70}),
@@ -88,10 +96,10 @@ LOADS = [
          judged="memory", at_most={"nginx": 0.85}),
 
     # what a policy costs weir itself
-    Load("policy-log", "policy", "1k", ("weir", "weir-log", "nginx", "nginx-log"), verify=policies.logged,
+    Load("policy-log", "policy", "1k", ("weir", "weir-log", "nginx", "nginx-log"), verify=verify.logged,
          subject="weir-log", slices=8, at_most={"weir": 1.05}, instructions=4000),
     Load("policy-routes", "policy", policies.PATH, ("weir", "weir-routes"), subject="weir-routes", slices=8,
          at_most={"weir": 1.05}, instructions=4000),
-    Load("policy-limit", "policy", "1k", ("weir-keys", "weir-limit"), clients=10**6, verify=policies.limited,
+    Load("policy-limit", "policy", "1k", ("weir-keys", "weir-limit"), clients=10**6, verify=verify.limited,
          subject="weir-limit", slices=8, at_most={"weir-keys": 1.03}, instructions=4000),
 ]
