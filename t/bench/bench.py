@@ -71,6 +71,8 @@ def rounds(load, o):
     try:
         origin = origins.Origin()
         servers = start(load, origin, o.peers)
+        if load.paced is not None:
+            load = load.paced(load, [server for server, _ in servers.values()])
         results = {name: [] for name in servers}
         order, seconds = list(servers), max(1, o.seconds // load.slices)
         for _ in range(o.rounds * load.slices):
@@ -105,7 +107,7 @@ def rows(load, results):
         figure = getattr(m, load.judged)
         spread = max(getattr(r, load.judged) for r in results[name]) - min(getattr(r, load.judged)
                                                                            for r in results[name])
-        yield (f"{load.name:<14}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.2f}{m.memory / 1024:>10.1f}"
+        yield (f"{load.name:<14}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.3f}{m.memory / 1024:>10.1f}"
                f"{spread / figure:>8.0%}{ratio(load, results, name):>9.2f}")
 
 
