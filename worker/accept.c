@@ -23,6 +23,7 @@
 #define LISTENS_MS 5            /* until the master may listen: it does when all workers of a generation are there */
 #define COMPLAIN_MS 60000
 #define OTHER_DESCRIPTORS 64    /* epoll, shared memory, the pipe to the master */
+#define PIPES_SHARE 16          /* one of so many descriptors, where they are few */
 
 struct acceptor {
     struct io io;
@@ -213,7 +214,7 @@ accept_most(const struct conf *conf, size_t listeners, size_t rows)
 {
     size_t most = (size_t)conf->scope.policy.limits.connections, left = spare(conf, listeners, rows);
 
-    return left / 2 < most ? left / 2 : most;
+    return left / 2 < most ? (left - left / PIPES_SHARE) / 2 : most;
 }
 
 /* What is left is for the pipes of splice, two each. */

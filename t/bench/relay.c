@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -159,6 +160,7 @@ main(int argc, char **argv)
         errx(2, "usage: relay [-s] PORT ORIGIN");
     struct rlimit files = {ENDS, ENDS};
     setrlimit(RLIMIT_NOFILE, &files);
+    signal(SIGPIPE, SIG_IGN);   /* splice to who has left */
     struct sockaddr_in here = local(argv[1 + splices]);
     origin = local(argv[2 + splices]);
     int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

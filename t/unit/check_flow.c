@@ -349,10 +349,9 @@ START_TEST(splicing_says_why_it_stops)
 
     open_sockets();
     flow_init(&f, 1 << 20);
-    f.pipe = pipe_get(1);
-    ck_assert_ptr_nonnull(f.pipe);
     ck_assert_int_eq(flow_splice_in(&f, in[0], 100), -1);
     ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_ptr_null(f.pipe);
     /* each write is a page of the pipe: it is full long before its size */
     do {
         ck_assert_int_eq(write(in[1], &byte, 1), 1);
@@ -366,6 +365,7 @@ START_TEST(splicing_says_why_it_stops)
     ck_assert_uint_lt(f.bytes, f.pipe->size);
     while (f.bytes > 0)
         ck_assert_int_gt(flow_splice_out(&f, out[1]), 0);
+    ck_assert_ptr_null(f.pipe);
     ck_assert(flow_resumes(&f));
     ck_assert_int_eq(flow_splice_in(&f, in[0], 100), 1);
     ck_assert_int_eq(flow_splice_in(&f, in[0], 100), -1);
@@ -385,7 +385,6 @@ START_TEST(splicing_keeps_under_the_mark)
 
     open_sockets();
     flow_init(&f, 10000);
-    f.pipe = pipe_get(10000);
     ck_assert_int_eq(write(in[1], bytes, sizeof(bytes)), sizeof(bytes));
     while (flow_splice_in(&f, in[0], SIZE_MAX) > 0)
         ;
@@ -410,7 +409,6 @@ START_TEST(what_is_spliced_arrives_after_the_pieces)
     for (size_t i = 0; i < sizeof(sent); i++)
         sent[i] = (char)rnd();
     flow_init(&f, 1 << 16);
-    f.pipe = pipe_get(1 << 16);
     flow_copy(&f, (struct str){sent, 1000});
     memcpy(got, sent, 1000);
     flow_eat(&f, 1000);
@@ -455,16 +453,52 @@ START_TEST(pipes_come_back_empty_or_not_at_all)
 }
 END_TEST
 
+START_TEST(a_pipe_is_taken_while_it_holds_something)
+{
+    struct flow a, b;
+    int fd;
+
+    open_sockets();
+    flow_init(&a, 1 << 16);
+    flow_init(&b, 1 << 16);
+    ck_assert_int_eq(write(in[1], "one two", 7), 7);
+    ck_assert_int_eq(flow_splice_in(&a, in[0], 4), 4);
+    fd = a.pipe->fd[0];
+    ck_assert_int_eq(flow_splice_out(&a, out[1]), 4);
+    ck_assert_ptr_null(a.pipe);
+    ck_assert_int_eq(flow_splice_in(&b, in[0], 3), 3);
+    ck_assert_int_eq(b.pipe->fd[0], fd);
+    flow_spill(&b);
+    ck_assert_ptr_null(b.pipe);
+    ck_assert_uint_eq(b.bytes, 3);
+    ck_assert_uint_eq(b.passed, 3);
+    ck_assert_int_eq(memcmp(b.first->p, "two", 3), 0);
+    flow_clear(&b);
+    close_sockets();
+}
+END_TEST
+
 START_TEST(no_descriptors_no_pipe)
 {
     struct pipe *v[4096];
+    struct flow f;
     size_t n = 0;
 
     while (n < 4096 && (v[n] = pipe_get(1)) != NULL)
         n++;
+    ck_assert_uint_lt(n, 4096);
+    open_sockets();
+    flow_init(&f, 1 << 16);
+    ck_assert_int_eq(write(in[1], "one", 3), 3);
+    ck_assert_int_eq(flow_splice_in(&f, in[0], 3), -1);
+    ck_assert_int_eq(errno, ENFILE);
+    ck_assert_uint_eq(f.bytes, 0);
+    ck_assert(!f.stopped);
     while (n > 0)
         pipe_put(v[--n]);
-    pipe_flush();
+    ck_assert_int_eq(flow_splice_in(&f, in[0], 3), 3);
+    flow_clear(&f);
+    close_sockets();
 }
 END_TEST
 
@@ -488,6 +522,7 @@ main(void)
     tcase_add_test(tc, splicing_keeps_under_the_mark);
     tcase_add_test(tc, what_is_spliced_arrives_after_the_pieces);
     tcase_add_test(tc, pipes_come_back_empty_or_not_at_all);
+    tcase_add_test(tc, a_pipe_is_taken_while_it_holds_something);
     tcase_add_test(tc, no_descriptors_no_pipe);
     return unit_run(s);
 }

@@ -6,8 +6,8 @@
  * apart from its pieces, so that short slices between long ones share one, and lets go of it whenever
  * it is empty: an idle flow pins nothing.
  *
- * Invariants: the pieces' lengths and the pipe's bytes add up to f->bytes; no piece is empty; while the
- * pipe holds something no piece is added.
+ * Invariants: the pieces' lengths and the pipe's bytes add up to f->bytes; no piece is empty; there is a
+ * pipe only while it holds something, and no piece is added then.
  */
 #include "worker/base/flow.h"
 
@@ -79,6 +79,16 @@ flow_init(struct flow *f, size_t high)
     *f = (struct flow){.high = high};
 }
 
+/* The pipe serves others while it is empty. */
+static void
+rest_pipe(struct flow *f)
+{
+    if (f->pipe == NULL || f->pipe->bytes > 0)
+        return;
+    pipe_put(f->pipe);
+    f->pipe = NULL;
+}
+
 static void
 drop_tail(struct flow *f)
 {
@@ -139,7 +149,7 @@ joins(const struct flow *f, const struct buffer *b, const char *p)
 static void
 append(struct flow *f, struct buffer *b, const char *p, size_t n)
 {
-    check(f->pipe == NULL || f->pipe->bytes == 0);
+    check(f->pipe == NULL);
     if (joins(f, b, p)) {
         f->last->n += n;
     } else {
@@ -263,6 +273,20 @@ flow_eat(struct flow *f, size_t n)
 }
 
 void
+flow_take(struct flow *f, char *to, size_t n)
+{
+    check(n <= flow_in_pieces(f));
+    while (n > 0) {
+        size_t part = f->first->n < n ? f->first->n : n;
+
+        memcpy(to, f->first->p, part);
+        flow_eat(f, part);
+        to += part;
+        n -= part;
+    }
+}
+
+void
 flow_move(struct flow *dest, struct flow *from, size_t n)
 {
     check(n <= flow_in_pieces(from));
@@ -296,33 +320,47 @@ flow_share(struct flow *dest, const struct flow *from)
     flow_share_first(dest, from, from->bytes);
 }
 
+/* How much may be spliced in; 0 with errno. */
+static size_t
+splice_room(struct flow *f, size_t most)
+{
+    size_t room = flow_room(f);
+
+    if (room > 0 && f->pipe == NULL)
+        f->pipe = pipe_get(f->high);
+    if (room > 0 && f->pipe == NULL) {
+        errno = ENFILE;
+        return 0;
+    }
+    if (room > 0 && room > f->pipe->size - f->pipe->bytes)
+        room = f->pipe->size - f->pipe->bytes;
+    if (room == 0) {
+        f->stopped = true;
+        errno = ENOBUFS;
+    }
+    return room < most ? room : most;
+}
+
 ssize_t
 flow_splice_in(struct flow *f, int fd, size_t most)
 {
-    struct pipe *p = f->pipe;
-    size_t room = flow_room(f);
+    size_t room = splice_room(f, most);
     ssize_t n;
 
-    if (room > p->size - p->bytes)
-        room = p->size - p->bytes;
-    if (room > most)
-        room = most;
-    if (room == 0 && most > 0) {
-        f->stopped = true;
-        errno = ENOBUFS;
+    if (room == 0)
         return -1;
-    }
-    n = splice(fd, NULL, p->fd[1], NULL, room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    n = splice(fd, NULL, f->pipe->fd[1], NULL, room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
-        p->bytes += (size_t)n;
+        f->pipe->bytes += (size_t)n;
         f->bytes += (size_t)n;
         f->passed += (uint64_t)n;
-    } else if (n < 0 && errno == EAGAIN && p->bytes > 0) {
-        bool full = pipe_full(p);
+    } else if (n < 0 && errno == EAGAIN && f->pipe->bytes > 0) {
+        bool full = pipe_full(f->pipe);
 
         f->stopped = f->stopped || full;
         errno = full ? ENOBUFS : EAGAIN;
     }
+    rest_pipe(f);
     return n;
 }
 
@@ -338,6 +376,7 @@ flow_splice_out(struct flow *f, int fd)
         check((size_t)n <= p->bytes);
         p->bytes -= (size_t)n;
         f->bytes -= (size_t)n;
+        rest_pipe(f);
     }
     return n;
 }
@@ -359,6 +398,6 @@ flow_spill(struct flow *f)
         flow_added(f, got > 0 ? (size_t)got : 0);
         p->bytes -= got > 0 ? (size_t)got : 0;
     }
-    f->pipe = p;
+    pipe_put(p);
     f->stopped = false;
 }

@@ -30,7 +30,7 @@ struct flow {
     bool broken;
     bool weightless;            /* its pieces lie in a mapping and cost no memory, however many there are */
     struct buffer *tail;        /* what is copied goes here; NULL: none yet */
-    struct pipe *pipe;          /* see worker/base/pipe.h; NULL: none. The flow's from when it is set */
+    struct pipe *pipe;          /* see worker/base/pipe.h: it holds something; NULL: none does */
     uint64_t passed;            /* bytes ever put */
 };
 
@@ -66,6 +66,8 @@ int flow_iov(const struct flow *f, struct iovec *iov, int max, size_t most);
 /* Bytes in pieces, the pipe's apart. */
 size_t flow_in_pieces(const struct flow *f);
 void flow_eat(struct flow *f, size_t n);
+/* Eats the first n bytes, all in pieces, and leaves a copy of them at `to`. */
+void flow_take(struct flow *f, char *to, size_t n);
 
 /* Reader: the first n bytes (all in pieces) go to the end of another flow, without copying. */
 void flow_move(struct flow *to, struct flow *from, size_t n);
@@ -83,7 +85,7 @@ void flow_share_first(struct flow *to, const struct flow *from, size_t n);
  * Writer: from the socket into the flow's pipe, at most `most` bytes; nothing more may be put into
  * pieces while the pipe holds something. As read(2), a short count saying nothing of what the socket
  * still holds; -1 with EAGAIN: the socket is empty; -1 with ENOBUFS: flow or pipe is full, the writer
- * counts as stopped, the socket was not looked at.
+ * counts as stopped, the socket was not looked at; -1 with ENFILE: no pipe is to be had, copy instead.
  */
 ssize_t flow_splice_in(struct flow *f, int fd, size_t most);
 

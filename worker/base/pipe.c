@@ -1,7 +1,7 @@
 /*
  * The pool of pipes. It alone knows their sizes: the kernel's default serves most, larger ones are
  * asked for and may be refused (a user's pages are counted), and one of a page or two, which is what
- * the kernel gives to a user who has used up his share, is not worth having.
+ * the kernel gives to a user who has used up his share, is not worth having: none is made for a while then.
  */
 #include "worker/base/pipe.h"
 
@@ -11,14 +11,18 @@
 #include <unistd.h>
 
 #include "worker/base/arena.h"
+#include "worker/base/clock.h"
 
 #define POOL_MOST 64
 #define WANT_MOST (1024 * 1024)         /* pipe-max-size, as kernels come */
 #define WORTH_LEAST (32 * 1024)
+#define SLACK 2                         /* first and last pages of a packet are seldom full */
+#define TRY_AGAIN_MS 1000
 
 static struct pipe *pool;
 static unsigned pool_count;
 static unsigned count, count_most = 1024;       /* in the pool and out of it */
+static int64_t again_ms;        /* none is made before */
 
 void
 pipe_limit(unsigned most)
@@ -40,8 +44,7 @@ grow(struct pipe *p, size_t want)
 {
     int size;
 
-    if (want > WANT_MOST)
-        want = WANT_MOST;
+    want = want < WANT_MOST / SLACK ? want * SLACK : WANT_MOST;
     if (p->size >= want)
         return;
     size = fcntl(p->fd[1], F_SETPIPE_SZ, (int)want);
@@ -55,8 +58,12 @@ make(void)
     int fd[2], size;
     struct pipe *p;
 
-    if (count >= count_most || pipe2(fd, O_NONBLOCK | O_CLOEXEC) < 0)
+    if (count >= count_most || clock_ms() < again_ms)
         return NULL;
+    if (pipe2(fd, O_NONBLOCK | O_CLOEXEC) < 0) {
+        again_ms = clock_ms() + TRY_AGAIN_MS;
+        return NULL;
+    }
     count++;
     size = fcntl(fd[1], F_GETPIPE_SZ);
     p = xmalloc(sizeof(*p));
@@ -80,6 +87,7 @@ pipe_get(size_t want)
     }
     grow(p, want);
     if (p->size < WORTH_LEAST) {
+        again_ms = clock_ms() + TRY_AGAIN_MS;
         destroy(p);
         return NULL;
     }

@@ -1,6 +1,6 @@
 /*
- * Pipes for splice(2): a flow's bytes that never come to user space. Empty ones are kept for the next
- * flow, a bounded number of them a process.
+ * Pipes for splice(2): a flow's bytes that never come to user space. A flow has one only while it holds
+ * something; empty ones are kept for the next, a bounded number of them a process.
  */
 #ifndef WEIR_PIPE_H
 #define WEIR_PIPE_H
@@ -17,8 +17,8 @@ struct pipe {
 };
 
 /*
- * An empty pipe, non-blocking, that holds `want` bytes where the kernel allows it (else what it gives by
- * default). NULL where there is none to be had that would be worth its calls: copy instead.
+ * An empty pipe, non-blocking, that holds `want` bytes where the kernel allows it (else what it gives by default) and
+ * its pages are half full at least. NULL where there is none to be had that would be worth its calls: copy instead.
  */
 struct pipe *pipe_get(size_t want);
 

@@ -9,10 +9,9 @@
 
 #include <errno.h>
 
-#include "worker/base/pipe.h"
-
 #define SHORT_REST (BUFFER_SIZE / 2)
 #define SPLICE_LEAST (32 * 1024)        /* less is cheaper copied */
+#define HEAD_MOST 2048          /* that a head alone hardly exceeds */
 
 ssize_t
 h1_receive(struct h1_reader *rd, char *to, size_t n)
@@ -73,12 +72,18 @@ make_space(struct h1_reader *rd, struct h1_head *head)
 ssize_t
 h1_read_more(struct h1_reader *rd, struct h1_head *head)
 {
+    size_t room;
     ssize_t n;
 
     make_space(rd, head);
-    n = h1_receive(rd, rd->in->data + rd->in->fill, rd->in->size - rd->in->fill);
+    room = rd->in->size - rd->in->fill;
+    if (head != NULL && rd->spliced && room > HEAD_MOST && !h1_reader_has(rd))
+        room = HEAD_MOST;
+    n = h1_receive(rd, rd->in->data + rd->in->fill, room);
     if (n > 0)
         rd->in->fill += (size_t)n;
+    if (n > 0 && head != NULL)
+        rd->spliced = false;
     return n;
 }
 
@@ -118,7 +123,10 @@ read_some(struct h1_reader *rd, struct flow *body, size_t most)
     return got;
 }
 
-/* One splice from the socket into the flow's pipe. A full pipe is no reason to think the socket empty. */
+/*
+ * One splice from the socket into the flow's pipe, or a read where there is no pipe. A full pipe is no reason to think
+ * the socket empty.
+ */
 static ssize_t
 splice_some(struct h1_reader *rd, struct flow *body, size_t most)
 {
@@ -127,24 +135,24 @@ splice_some(struct h1_reader *rd, struct flow *body, size_t most)
     if (!rd->ch->io.readable)
         return -1;
     n = flow_splice_in(body, rd->ch->io.fd, most);
-    if (n > 0)
+    if (n > 0) {
         rd->received += (uint64_t)n;
+        rd->spliced = true;
+    }
     if (n >= 0)
         return n;
+    if (errno == ENFILE)
+        return read_some(rd, body, most);
     if (errno == EAGAIN)
         rd->ch->io.readable = false;
     return errno == EAGAIN || errno == ENOBUFS ? -1 : -2;
 }
 
-/* Whether the rest is long enough for a pipe, and one can be had. */
+/* Whether the rest is long enough for a pipe. What comes while one holds something goes there too. */
 static bool
-may_splice(const struct h1_reader *rd, struct flow *body)
+may_splice(const struct h1_reader *rd, const struct flow *body)
 {
-    if (rd->framing != H1_LENGTH)
-        return false;
-    if (body->pipe == NULL && rd->left >= SPLICE_LEAST)
-        body->pipe = pipe_get(body->high);
-    return body->pipe != NULL;
+    return body->pipe != NULL || (rd->framing == H1_LENGTH && rd->left >= SPLICE_LEAST);
 }
 
 /* Where slices point into `in`, it is kept as long as a decent read fits behind them. */
@@ -195,7 +203,7 @@ read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
 
         if (room == 0 || *budget == 0 || h1_reader_has(rd))
             return H1_READ_WAIT;
-        if (by_length && rd->left < SHORT_REST && flow_in_pieces(body) == body->bytes) {
+        if (by_length && rd->left < SHORT_REST && body->pipe == NULL) {
             n = read_rest(rd, body);
             if (n <= 0)
                 return not_read(n, by_length);
@@ -210,6 +218,9 @@ read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
         if (by_length)
             rd->left -= (uint64_t)n;
         spend(budget, (size_t)n);
+        /* the socket is empty or the pipe full: once this is written and the pipe empty, it is plain which */
+        if (body->pipe != NULL && (size_t)n < room)
+            return H1_READ_WAIT;
     }
     return H1_READ_END;
 }

@@ -24,10 +24,11 @@ struct h1_reader {
     uint64_t left;              /* of H1_LENGTH: bytes still to come */
     struct h1_chunked *chunked; /* of H1_CHUNKED; whoever set it up owns it */
     uint64_t received;          /* bytes off the socket */
+    bool spliced;               /* some content was, since the last head */
 };
 
 enum h1_read {
-    H1_READ_WAIT,               /* the flow is full, the socket is empty, or the turn is over (*budget is 0) */
+    H1_READ_WAIT,               /* the flow is full, the socket is empty or may be, or the turn is over (*budget is 0) */
     H1_READ_END,                /* the content is whole */
     H1_READ_EOF,                /* the peer closed in the middle */
     H1_READ_ERROR,              /* a reset, most likely */
@@ -46,7 +47,8 @@ ssize_t h1_receive(struct h1_reader *rd, char *to, size_t n);
 
 /*
  * Reads more of a head into `in`, in a larger buffer where it is full (the slices of `head`, which may be
- * NULL, follow). Result as h1_receive's.
+ * NULL, follow). Where the last message's content was spliced, a head that begins is read without much of
+ * what follows it: the less of that is copied. Result as h1_receive's.
  */
 ssize_t h1_read_more(struct h1_reader *rd, struct h1_head *head);
 
