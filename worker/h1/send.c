@@ -26,7 +26,7 @@ write_head(struct client *c)
 static bool
 pipe_has(const struct flow *body)
 {
-    return body->pipe != NULL && body->pipe->bytes > 0;
+    return body->pipe != NULL;
 }
 
 /* What stands in the flow's pipe, once nothing is before it: as h1_write_flush. */
