@@ -178,7 +178,8 @@ struct cached {
     struct cached *next, **link;        /* those of this process that wait, for a fetch or for more of it */
 
     /* cache_source.c */
-    struct ranges ranges;       /* the parts that are sent; one of all */
+    struct ranges *ranges;      /* the parts that are sent; NULL: `whole` is the only one */
+    struct range whole;
     size_t part;
     bool part_begun;
     bool starved;               /* all that is ready was sent: it hears of more */

@@ -313,6 +313,8 @@ cache_control_request(struct cache_control *c, const struct fields *f, struct ar
     struct reading r = {.c = c, .arena = a, .known = ASKS};
 
     *c = (struct cache_control){.has = 0};
+    if ((f->seen & (UINT64_C(1) << FIELD_CACHE_CONTROL | UINT64_C(1) << FIELD_PRAGMA)) == 0)
+        return;
     if (!read_lines(&r, f) && pragma_says_no_cache(f))
         c->has |= BIT(CC_NO_CACHE);
 }

@@ -25,7 +25,7 @@ is_whole(const struct cached *a)
 
     return r->source == &cache_source && r->source_state == a &&
            (a->step == CACHED_SERVING || a->step == CACHED_FORMING) && a->lease != NULL &&
-           (!r->no_content || r->method == METHOD_HEAD) && r->status != 206 && r->status != 304 && a->ranges.n == 1;
+           (!r->no_content || r->method == METHOD_HEAD) && r->status != 206 && r->status != 304 && a->ranges == NULL;
 }
 
 /*

@@ -88,7 +88,7 @@ cache_head_validators(const struct cache_head *h, struct validators *v)
     struct str block = cache_head_block(h), name, value;
 
     *v = (struct validators){0};
-    while (block_next(&block, &name, &value)) {
+    while (block_next_of(&block, BLOCK_LETTER('d') | BLOCK_LETTER('e') | BLOCK_LETTER('l'), &name, &value)) {
         if (v->etag.p == NULL && str_ieq(name, STR("etag")))
             v->etag = value;
         else if (v->last_modified.p == NULL && str_ieq(name, STR("last-modified")))

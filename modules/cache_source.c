@@ -134,12 +134,13 @@ make_not_modified(struct request *r)
 static void
 make_unsatisfiable(struct cached *a, uint64_t length)
 {
+    static struct ranges none;
     struct request *r = a->r;
 
     answer_error(r, 416);
     r->source = &cache_source;
     fields_add(&r->response.fields, STR("Content-Range"), cache_range_value(NULL, length, r->arena));
-    a->ranges.n = 0;
+    a->ranges = &none;
 }
 
 /* Of the content, and that is another now (RFC 9530 2, RFC 1864); Repr-Digest is of the whole, and stays true. */
@@ -162,12 +163,12 @@ make_partial(struct cached *a, uint64_t length)
     drop_sums(r);
     r->status = 206;
     r->reason = status_reason(206);
-    r->response.length = (int64_t)a->ranges.length;
-    if (a->ranges.n == 1) {
-        fields_add(f, STR("Content-Range"), cache_range_value(&a->ranges, length, r->arena));
+    r->response.length = (int64_t)a->ranges->length;
+    if (a->ranges->n == 1) {
+        fields_add(f, STR("Content-Range"), cache_range_value(a->ranges, length, r->arena));
         return;
     }
-    fields_set_id(f, FIELD_CONTENT_TYPE, a->ranges.type);
+    fields_set_id(f, FIELD_CONTENT_TYPE, a->ranges->type);
 }
 
 static struct str
@@ -175,10 +176,20 @@ type_of(const struct cache_head *h)
 {
     struct str block = cache_head_block(h), name, value;
 
-    while (block_next(&block, &name, &value))
+    while (block_next_of(&block, BLOCK_LETTER('c'), &name, &value))
         if (str_ieq(name, STR("content-type")))
             return value;
     return STR_NONE;
+}
+
+/* All of it, or (its length unknown) as far as it goes. */
+static void
+take_whole(struct cached *a, uint64_t length)
+{
+    a->ranges = NULL;
+    a->whole = (struct range){.to = length};
+    a->part = 0;
+    a->part_begun = false;
 }
 
 /* Which part of it the request is about: a 304, a 206, a 416, or all. */
@@ -187,12 +198,12 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
 {
     struct request *r = a->r;
     struct validators validators;
+    struct ranges *ranges;
     bool ranged = r->method == METHOD_GET && v->length != CACHE_LENGTH_UNKNOWN &&
                   fields_find_id(&r->request.fields, FIELD_RANGE) != NULL;
     int status;
 
-    a->ranges = (struct ranges){.n = 1, .length = v->length};
-    a->ranges.v[0].to = v->length;      /* unknown: as far as it goes */
+    take_whole(a, v->length);
     if (h->terms.status != 200 || !cache_conditional_any(&r->request.fields))
         return;
     cache_head_validators(h, &validators);
@@ -202,14 +213,13 @@ choose_part(struct cached *a, const struct cache_head *h, const struct cache_vie
     }
     if (!ranged || !cache_conditional_range(&r->request.fields, &validators) || compress_would_decode(r))
         return;
-    status = cache_range_parse(&a->ranges, &r->request.fields, v->length, type_of(h), r->arena);
+    ranges = arena_alloc(r->arena, sizeof(*ranges));
+    status = cache_range_parse(ranges, &r->request.fields, v->length, type_of(h), r->arena);
     if (status == 206) {
+        a->ranges = ranges;
         make_partial(a, v->length);
     } else if (status == 416) {
         make_unsatisfiable(a, v->length);
-    } else {
-        a->ranges = (struct ranges){.n = 1, .length = v->length};
-        a->ranges.v[0].to = v->length;
     }
 }
 
@@ -251,8 +261,8 @@ end_body(struct cached *a)
 {
     struct flow *body = a->r->inflow;
 
-    if (a->ranges.after.n > 0)
-        flow_put_static(body, a->ranges.after);
+    if (a->ranges != NULL && a->ranges->after.n > 0)
+        flow_put_static(body, a->ranges->after);
     body->ended = true;
 }
 
@@ -344,9 +354,9 @@ pump(struct cached *a)
         return;
     }
     while (!body->ended && !body->broken) {
-        struct range *part = &a->ranges.v[a->part];
+        struct range *part = a->ranges != NULL ? &a->ranges->v[a->part] : &a->whole;
 
-        if (a->part == a->ranges.n) {
+        if (a->part == (a->ranges != NULL ? a->ranges->n : 1)) {
             end_body(a);
             return;
         }
@@ -387,8 +397,6 @@ cache_serve(struct cached *a, struct cache_hold hold, enum cache_result result)
     h = v.head;
     begin_lease(a, hold);
     a->step = CACHED_SERVING;
-    a->part = 0;
-    a->part_begun = false;
     r->source = &cache_source;
     r->source_state = a;
     r->status = h->terms.status;
@@ -426,10 +434,7 @@ begin_whole(struct cached *a, struct cache_hold hold)
     cache_look(worker.cache, hold, &v);
     begin_lease(a, hold);
     a->step = CACHED_SERVING;
-    a->ranges = (struct ranges){.n = 1, .length = v.length};
-    a->ranges.v[0].to = v.length;
-    a->part = 0;
-    a->part_begun = false;
+    take_whole(a, v.length);
     r->response.length = v.length == CACHE_LENGTH_UNKNOWN ? LENGTH_UNKNOWN : (int64_t)v.length;
     pump(a);
 }

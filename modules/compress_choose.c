@@ -25,6 +25,8 @@ struct look {
 
 /* --- the response --- */
 
+#define MATTER (BLOCK_LETTER('c') | BLOCK_LETTER('s') | BLOCK_LETTER('w'))     /* what these names begin with */
+
 static bool
 matters(struct str name)
 {
@@ -52,13 +54,36 @@ gather(const struct request *r, struct fields *own)
     if (block.n == 0)
         return behind;
     fields_init(own, r->arena);
-    while (block_next(&block, &name, &value))
+    while (block_next_of(&block, MATTER, &name, &value))
         if (matters(name))
             fields_add(own, name, value);
     for (size_t i = 0; i < behind->n; i++)
         if (!behind->v[i].gone && matters(behind->v[i].name))
             fields_add_known(own, &behind->v[i]);
     return own;
+}
+
+static bool
+says_directives(struct str name)
+{
+    return str_ieq(name, STR("Cache-Control")) || str_ieq(name, STR("CDN-Cache-Control")) ||
+           str_ieq(name, STR("Weir-Cache-Control"));
+}
+
+/* Whether the directive's name, which is in lower case, stands anywhere in what may say it. */
+static bool
+may_say(const struct fields *f, struct str directive)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        struct str value = f->v[i].value;
+
+        if (f->v[i].gone || !says_directives(f->v[i].name))
+            continue;
+        for (; value.n >= directive.n; value.p++, value.n--)
+            if ((value.p[0] | 0x20) == directive.p[0] && str_ieq((struct str){value.p, directive.n}, directive))
+                return true;
+    }
+    return false;
 }
 
 /* RFC 9213 is about storing: what Cache-Control says to everyone holds beside what a targeted field says to us. */
@@ -117,6 +142,7 @@ type_of(struct str value)
 static void
 look_at(const struct compress_policy *conf, const struct request *r, struct look *l, struct fields *own)
 {
+    l->says = 0;
     l->fields = gather(r, own);
     l->part = r->status == 206;
     l->coded = coding_of_message(l->fields);
@@ -124,7 +150,11 @@ look_at(const struct compress_policy *conf, const struct request *r, struct look
     /* of several parts nobody knows here what they are parts of */
     l->worth = begins(l->type, STR("multipart/byteranges")) ? l->part
                                                             : l->type.p != NULL && is_listed(&conf->types, l->type);
-    l->says = l->worth || l->coded != CODING_IDENTITY ? directives(l->fields, r->arena) : 0;
+    if (!l->worth && l->coded == CODING_IDENTITY)
+        return;
+    /* all that is asked of them but for breach_guard: few say it, and it takes a fraction of reading them */
+    if (conf->breach_guard || may_say(l->fields, STR("no-transform")))
+        l->says = directives(l->fields, r->arena);
 }
 
 /* --- what may be done --- */

@@ -56,7 +56,7 @@ block_varies(struct str block, bool *enough)
     struct str name, value;
     bool any = false;
 
-    while (block_next(&block, &name, &value)) {
+    while (block_next_of(&block, BLOCK_LETTER('v'), &name, &value)) {
         if (!str_ieq(name, STR("Vary")))
             continue;
         any = true;
@@ -161,22 +161,57 @@ is_of_bytes(const struct field *f)
            (f->id == FIELD_OTHER && str_ieq(f->name, STR("Content-Encoding")));
 }
 
+/* What a line says of content that is coded anew. */
+static void
+say_less(struct field *line, bool of_change, struct arena *a)
+{
+    if (is_of_bytes(line))
+        line->gone = true;
+    else if (line->id == FIELD_OTHER && !line->gone)
+        loosen_unless(line, of_change, a);
+}
+
+/* The names that say_less does anything to begin with these. */
+#define OF_CONTENT \
+    (BLOCK_LETTER('a') | BLOCK_LETTER('c') | BLOCK_LETTER('d') | BLOCK_LETTER('e') | BLOCK_LETTER('r'))
+
+/* Every line of a block but those that are gone, each as it is said now; the block's stays as it is. */
+static struct str
+recoded_block(struct str block, struct arena *a)
+{
+    char *text = arena_alloc(a, 2 * block.n), *to = text;      /* "W/" makes no line twice as long */
+    const char *copied = block.p, *end = block.p + block.n;
+    struct str name, value;
+
+    while (block_next_of(&block, OF_CONTENT, &name, &value)) {
+        struct field line = {.name = name, .value = value, .id = field_id(name)};
+
+        say_less(&line, false, a);
+        if (!line.gone && line.value.p == value.p)
+            continue;
+        to = mempcpy(to, copied, (size_t)((line.gone ? name.p : value.p) - copied));
+        copied = line.gone ? value.p + value.n + 2 : value.p + value.n;
+        if (!line.gone)
+            to = mempcpy(to, line.value.p, line.value.n);
+    }
+    to = mempcpy(to, copied, (size_t)(end - copied));
+    return (struct str){text, (size_t)(to - text)};
+}
+
 void
 compress_fields_recoded(struct request *r, enum coding coding, int64_t length)
 {
-    struct fields *f = &r->response.fields;
+    struct message *m = &r->response;
+    struct fields *f = &m->fields;
     bool of_change;
 
-    block_unfold(r);
+    if (m->block.n > 0 && (r->method == METHOD_GET || r->method == METHOD_HEAD))
+        m->block = recoded_block(m->block, r->arena);
+    else
+        block_unfold(r);
     of_change = is_of_change(r);
-    for (size_t i = 0; i < f->n; i++) {
-        struct field *line = &f->v[i];
-
-        if (is_of_bytes(line))
-            line->gone = true;
-        else if (line->id == FIELD_OTHER && !line->gone)
-            loosen_unless(line, of_change, r->arena);
-    }
+    for (size_t i = 0; i < f->n; i++)
+        say_less(&f->v[i], of_change, r->arena);
     if (coding != CODING_IDENTITY)
         fields_add(f, STR("Content-Encoding"), coding_name(coding));
     r->response.length = length;

@@ -13,13 +13,27 @@ block_next(struct str *block, struct str *name, struct str *value)
     if (block->n == 0)
         return false;
     colon = memchr(block->p, ':', block->n);
-    end = memchr(block->p, '\r', block->n);
-    check(colon != NULL && end != NULL && colon + 2 <= end);
+    check(colon != NULL);
+    end = memchr(colon, '\r', block->n - (size_t)(colon - block->p));
+    check(end != NULL && colon + 2 <= end);
     *name = (struct str){block->p, (size_t)(colon - block->p)};
     *value = (struct str){colon + 2, (size_t)(end - colon) - 2};
     block->n -= (size_t)(end - block->p) + 2;
     block->p = end + 2;
     return true;
+}
+
+bool
+block_next_of(struct str *block, uint32_t letters, struct str *name, struct str *value)
+{
+    while (block->n > 0 && (letters >> (block->p[0] & 31) & 1) == 0) {
+        const char *end = memchr(block->p, '\n', block->n);
+
+        check(end != NULL);
+        block->n -= (size_t)(end - block->p) + 1;
+        block->p = end + 1;
+    }
+    return block_next(block, name, value);
 }
 
 void
