@@ -13,6 +13,7 @@ sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # pylint: disable=wrong-import-position
 from lib import weir as lib
 
+import growth
 import instructions
 import loads
 import measure
@@ -24,7 +25,8 @@ import programs
 def options():
     p = argparse.ArgumentParser(prog="sh t/bench/run", description="Compares weir with its peers, side by side.")
     p.add_argument("loads", nargs="*", metavar="LOAD", help="of " + " ".join(
-        [l.name for l in loads.LOADS] + sorted({l.group for l in loads.LOADS}) + ["instructions"]) + "; default all")
+        [l.name for l in loads.LOADS] + sorted({l.group for l in loads.LOADS}) + ["instructions"] + growth.NAMES) +
+        "; default all but growth")
     p.add_argument("--rounds", type=int, default=5, help="of which the median is told (%(default)s)")
     p.add_argument("--seconds", type=int, default=4, help="of each peer's turn in a round (%(default)s)")
     p.add_argument("--peers", metavar="NAME,...", help="only these beside weir")
@@ -32,7 +34,7 @@ def options():
     p.add_argument("--record", action="store_true", help="keep the instructions counted on record")
     p.add_argument("--strict", action="store_true", help="fail where instructions are more than the tolerance over it")
     o = p.parse_args()
-    known = {l.name for l in loads.LOADS} | {l.group for l in loads.LOADS} | {"instructions"}
+    known = {l.name for l in loads.LOADS} | {l.group for l in loads.LOADS} | {"instructions", *growth.NAMES}
     if wrong := [l for l in o.loads if l not in known]:
         p.error(f"no such load: {' '.join(wrong)}")
     everyone = set(peers.PEERS)
@@ -162,6 +164,8 @@ def main():
             tell(line)
         if o.record:
             instructions.record(figures)
+    if set(growth.NAMES) & set(o.loads):
+        growth.run(o, tell)
     if o.write:
         programs.write(o.write, "".join(f"{line}\n" for line in lines))
     sys.exit(1 if o.strict and not good else 0)

@@ -74,26 +74,31 @@ def h2load(server, load, seconds):
 
 
 class Pace:
-    """pace.c: connected once this is made, and everyone was answered once; go() measures."""
+    """
+    pace.c: once this is made, all its connections are there and were answered once; go() measures, and they stay until
+    it is told to end. path, host: in each a % stands for a number, of as many as `paths` and `hosts`.
+    """
 
-    def __init__(self, server, load, seconds, objects=0):
-        self.seconds = seconds
-        more = ["-n", str(objects)] if objects else []
+    def __init__(self, server, path, connections, rate, seconds, host=origins.NAME, paths=1, hosts=1):
         with programs.on(programs.LOAD):
             self.process = subprocess.Popen(
-                [os.environ["BENCH_PACE"], *more, str(server.port), origins.NAME, f"/{load.file}",
-                 str(load.connections), str(load.rate), str(seconds)],
+                [os.environ["BENCH_PACE"], "-n", str(paths), str(hosts), str(server.port), host, path,
+                 str(connections), str(rate), str(seconds)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         lib.cleanups.append(self.stop)
-        if self.process.stdout.readline() != "ready\n":
-            raise AssertionError(f"pace: {self.process.communicate(timeout=lib.DEADLINE)[1]}")
+        assert self.line() == "ready"
+
+    def line(self):
+        if line := self.process.stdout.readline():
+            return line.strip()
+        raise AssertionError(f"pace: {self.process.stderr.read()}")
 
     def go(self):
-        out, wrong = self.process.communicate("\n", timeout=self.seconds + 60)
-        assert self.process.returncode == 0, wrong
-        requests, failed, took, size, _, p99, _ = (float(n) for n in out.split())
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        requests, failed, took, size, _, p99, _ = (float(n) for n in self.line().split())
         assert failed == 0, f"{failed:.0f} answers are no 200"
-        return Told(int(requests), requests / took, p99, size / requests)
+        return Told(int(requests), requests / took, p99, size / requests, self.stop)
 
     def stop(self):
         if self.process.poll() is None:
@@ -103,7 +108,7 @@ class Pace:
 
 def pace(server, load, seconds):
     """HTTP/1.1, requests at their time, whether or not those before are answered."""
-    return Pace(server, load, seconds).go()
+    return Pace(server, f"/{load.file}", load.connections, load.rate, seconds).go()
 
 
 def share(load, servers):

@@ -2,16 +2,18 @@
  * A load whose requests come when they come, whether or not those before them are answered: an open loop, over
  * HTTP/1.1 with keep-alive.
  *
- *     pace [-n OBJECTS] PORT HOST PATH CONNECTIONS RATE SECONDS
+ *     pace [-n PATHS HOSTS] PORT HOST PATH CONNECTIONS RATE SECONDS
  *
  * It connects, asks once on each connection, says "ready" and waits for a line. Then a request is due every 1/RATE
  * seconds; it is sent at once where a connection is free, or as soon as one is. Its time counts from when it was due,
- * so that no request that had to wait is left out. RATE 0: a closed loop, each connection asks again as soon as it was
- * answered, and time counts from then. With -n a number from 0 to OBJECTS - 1 follows PATH, all in turn.
+ * so that no request that had to wait is left out. RATE 0: a closed loop, 64 requests are under way all the time (or
+ * one on each connection, if these are fewer), the connections taking turns, and time counts from when each is sent.
+ * With -n, a % in PATH stands for a number less than PATHS, one in HOST for one less than HOSTS: all pairs have
+ * their turn, and neighbours aren't asked for one after the other.
  *
- * It ends once all is answered, and prints: requests, answers other than 200, seconds, the bytes of all answers, and
- * milliseconds: p50, p99, p99.9. What isn't HTTP, or closes a connection, ends it with an error. Only the benchmarks
- * run it, on loopback.
+ * Once all is answered it prints: requests, answers other than 200, seconds, the bytes of all answers, and
+ * milliseconds: p50, p99, p99.9; it keeps its connections until its input ends. What isn't HTTP, or closes a connection,
+ * ends it with an error. Only the benchmarks run it, on loopback.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,8 +38,8 @@ enum {
     EVENTS = 256,
     HEAD = 4096,            /* bytes of an answer's head, at most */
     PIECE = 64 << 10,
-    BURST = 64,             /* requests that are sent before answers are looked at */
-    STRIDE = 7919,          /* between one object and the next: prime to the number of them, so that none is left out */
+    BURST = 64,             /* requests that are sent before answers are looked at, or are under way in a closed loop */
+    STRIDE = 7919,          /* between one pair and the next: prime to the number of them, so that none is left out */
 };
 
 #define SECOND 1000000000L
@@ -54,7 +56,7 @@ static struct client *clients, **idle;      /* `idle` is a ring: who was free fi
 static size_t count, idle_first, idle_count;
 static int epoll;
 static const char *host, *path;
-static uint64_t objects, asked;
+static uint64_t paths = 1, hosts = 1, asked;
 
 static uint32_t *times;     /* of answers, in units of 100 ns */
 static size_t times_count, times_room, failed;
@@ -69,13 +71,25 @@ now(void)
     return t.tv_sec * SECOND + t.tv_nsec;
 }
 
+/* The pattern, with the number where it says so. */
+static void
+name(char to[256], const char *pattern, uint64_t number)
+{
+    const char *place = strchr(pattern, '%');
+    if (place)
+        snprintf(to, 256, "%.*s%llu%s", (int)(place - pattern), pattern, (unsigned long long)number, place + 1);
+    else
+        snprintf(to, 256, "%s", pattern);
+}
+
 static void
 ask(struct client *c, int64_t due)
 {
-    char text[1024], number[24] = "";
-    if (objects > 0)
-        snprintf(number, sizeof(number), "%llu", (unsigned long long)(asked++ * STRIDE % objects));
-    int n = snprintf(text, sizeof(text), "GET %s%s HTTP/1.1\r\nHost: %s\r\n\r\n", path, number, host);
+    char text[1024], target[256], authority[256];
+    uint64_t which = asked++ * STRIDE % (paths * hosts);
+    name(target, path, which % paths);
+    name(authority, host, which / paths);
+    int n = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, authority);
     c->due = due;
     if (send(c->fd, text, (size_t)n, MSG_NOSIGNAL) != n)
         err(1, "send");
@@ -211,7 +225,7 @@ static void
 keep_asking(int64_t end)
 {
     while (now() < end) {
-        for (size_t n = idle_count; n > 0; n--)
+        while (idle_count > 0 && count - idle_count < BURST)
             ask(take(), now());
         wait_until(end);
     }
@@ -233,13 +247,14 @@ part(double p)
 int
 main(int argc, char **argv)
 {
-    if (argc == 9 && strcmp(argv[1], "-n") == 0) {
-        objects = strtoull(argv[2], NULL, 10);
-        argv += 2;
-        argc -= 2;
+    if (argc == 10 && strcmp(argv[1], "-n") == 0) {
+        paths = strtoull(argv[2], NULL, 10);
+        hosts = strtoull(argv[3], NULL, 10);
+        argv += 3;
+        argc -= 3;
     }
     if (argc != 7)
-        errx(2, "usage: pace [-n OBJECTS] PORT HOST PATH CONNECTIONS RATE SECONDS");
+        errx(2, "usage: pace [-n PATHS HOSTS] PORT HOST PATH CONNECTIONS RATE SECONDS");
     host = argv[2];
     path = argv[3];
     count = strtoull(argv[4], NULL, 10);
@@ -263,7 +278,7 @@ main(int argc, char **argv)
     counts = true;
     int64_t begin = now();
     if (rate > 0)
-        keep_pace(begin, rate, (uint64_t)(rate * seconds));
+        keep_pace(begin, rate, (uint64_t)(rate * seconds + 0.5));
     else
         keep_asking(begin + (int64_t)(seconds * (double)SECOND));
     finish();
@@ -271,5 +286,8 @@ main(int argc, char **argv)
     qsort(times, times_count, sizeof(*times), by_size);
     printf("%zu %zu %.6f %llu %.4f %.4f %.4f\n", times_count, failed, took, (unsigned long long)bytes, part(0.5),
            part(0.99), part(0.999));
+    fflush(stdout);
+    while (getchar() != EOF)
+        ;
     return 0;
 }
