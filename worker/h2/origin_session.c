@@ -7,6 +7,7 @@
  * DATA; what fails is a stream that it resets, which is no response of the server's.
  */
 #include "worker/base/clock.h"
+#include "worker/h2/memory.h"
 #include "worker/h2/origin.h"
 
 #define HEAD_SENT_MOST (8 * 1024 * 1024)        /* more than limits let any client send */
@@ -380,7 +381,8 @@ h2_origin_session(struct h2_origin *c)
         callbacks = make_callbacks();
     if (option == NULL)
         option = make_option();
-    if (callbacks == NULL || option == NULL || nghttp2_session_client_new2(&session, callbacks, c, option) != 0)
+    if (callbacks == NULL || option == NULL ||
+        nghttp2_session_client_new3(&session, callbacks, c, option, &h2_memory) != 0)
         return NULL;
     if (say_first(session))
         return session;

@@ -8,6 +8,7 @@
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/h2/client.h"
+#include "worker/h2/memory.h"
 #include "worker/state.h"
 
 #define TABLE_MOST 4096         /* of HPACK, each way */
@@ -522,7 +523,7 @@ h2_session_new(struct h2_client *c)
 
     if (callbacks == NULL)
         prepare();
-    if (nghttp2_session_server_new2(&session, callbacks, c, options) != 0)
+    if (nghttp2_session_server_new3(&session, callbacks, c, options, &h2_memory) != 0)
         return NULL;
     if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) != 0 ||
         nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, H2_HOLDS_MOST) != 0) {
