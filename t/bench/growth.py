@@ -162,7 +162,7 @@ def kept():
 def script(figures):
     """What gnuplot makes the picture of."""
     out = [f"set terminal svg size 900,640 font 'sans-serif,13' background 'white'; set output '{PICTURE}'",
-           "set multiplot layout 2,2; set logscale x; set grid lc rgb '#dddddd'; set key bottom left; set format x '%.0s%c'",
+           "set multiplot layout 2,2; set logscale x; set grid lc rgb '#dddddd'; set key above horizontal",
            "set ylabel 'CPU, µs an answer'; set style line 1 lc rgb '#1f77b4' lw 2 pt 7 ps 0.7",
            "set style line 2 lc rgb '#d62728' lw 2 pt 5 ps 0.7"]
     for name, p in PANELS.items():
