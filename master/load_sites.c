@@ -9,6 +9,7 @@
 #include "worker/host.h"
 #include "worker/match.h"
 #include "worker/paths.h"
+#include "worker/regex_set.h"
 
 #define COMPARED_MOST (20 * 1000 * 1000)
 #define REGEX_COST 20           /* comparisons that looking at a regex takes the time of */
@@ -226,6 +227,16 @@ check_hidden(struct loader *l, const struct site *s, const struct route *routes,
     }
 }
 
+static struct regex_set *
+regexes_of(struct loader *l, const struct route *routes, size_t n)
+{
+    const struct regex **regexes = arena_alloc(l->scratch, (n + 1) * sizeof(const struct regex *));
+
+    for (size_t i = 0; i < n; i++)
+        regexes[i] = routes[i].match.regex;
+    return regex_set_new(regexes, n, l->arena);
+}
+
 int
 load_routes(struct loader *l, const struct key *k, const struct node *n, void *at)
 {
@@ -247,6 +258,7 @@ load_routes(struct loader *l, const struct key *k, const struct node *n, void *a
     if (l->errors != errors)
         return 0;
     l->in_site->paths = paths_new(routes, list.n, l->arena);
+    l->in_site->regexes = regexes_of(l, routes, list.n);
     check_hidden(l, l->in_site, routes, n);
     return 0;
 }

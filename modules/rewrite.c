@@ -7,6 +7,7 @@
 #include "worker/base/log.h"
 #include "worker/count.h"
 #include "worker/module.h"
+#include "worker/regex_set.h"
 #include "worker/request.h"
 #include "worker/trace.h"
 
@@ -22,6 +23,7 @@ struct rule {
 
 struct rewrite {
     struct key_array rules;
+    struct regex_set *regexes;  /* of the rules, by number; NULL: few */
 };
 
 static const char *
@@ -50,10 +52,14 @@ make_ready(struct ready *ready, void *data)
 {
     struct rewrite *conf = data;
     struct rule *rules = conf->rules.v;
+    const struct regex **regexes = arena_alloc(ready->arena, (conf->rules.n + 1) * sizeof(const struct regex *));
 
-    for (size_t i = 0; i < conf->rules.n; i++)
+    for (size_t i = 0; i < conf->rules.n; i++) {
+        regexes[i] = rules[i].regex;
         if (rules[i].regex != NULL && rules[i].to != NULL)
             compile_rule(ready, &rules[i]);
+    }
+    conf->regexes = regex_set_new(regexes, conf->rules.n, ready->arena);
 }
 
 /* Any client can bring this about, as often as it likes and with a path as long as it likes. */
@@ -86,6 +92,13 @@ fail(struct request *r, const struct rule *rule, int status, struct str path, co
 }
 
 static int
+miss(struct request *r, const struct rule *rule, struct str path)
+{
+    trace(r, rule->line, "rewrite: %.*s does not match %.*s", STR_ARG(path), STR_ARG(regex_source(rule->regex)));
+    return HOOK_NEXT;
+}
+
+static int
 apply(struct request *r, const struct rule *rule, struct str *path, struct str *query)
 {
     struct captures captures, *routes = r->captures;
@@ -95,8 +108,7 @@ apply(struct request *r, const struct rule *rule, struct str *path, struct str *
 
     switch (regex_match_within(&r->regex, rule->regex, from, &captures)) {
     case REGEX_NO:
-        trace(r, rule->line, "rewrite: %.*s does not match %.*s", STR_ARG(from), STR_ARG(regex_source(rule->regex)));
-        return HOOK_NEXT;
+        return miss(r, rule, from);
     case REGEX_LIMIT:
         count_regex_limit(r->route);
         trace(r, rule->line, "500: rewrite: %.*s gave up on %.*s", STR_ARG(regex_source(rule->regex)), STR_ARG(from));
@@ -121,13 +133,18 @@ rewrite(struct request *r, const void *data)
     const struct rewrite *conf = data;
     const struct rule *rules = conf->rules.v;
     struct str path = r->uri.canonical, query = r->uri.query;
+    struct regex_scan scan;
 
     r->path = r->query = STR_NONE;
     if (path.n == 0 || path.p[0] != '/')
         return HOOK_NEXT;       /* the asterisk form has no path */
+    regex_scan_start(&scan, conf->regexes, path);
     for (size_t i = 0; i < conf->rules.n; i++) {
-        int result = apply(r, &rules[i], &path, &query);
+        struct str before = path;
+        int result = regex_scan_may(&scan, i) ? apply(r, &rules[i], &path, &query) : miss(r, &rules[i], path);
 
+        if (path.p != before.p || path.n != before.n)
+            regex_scan_start(&scan, conf->regexes, path);
         if (result != HOOK_NEXT)
             return result;
     }

@@ -249,6 +249,7 @@ struct site {
     struct route *routes;
     size_t route_count;
     struct paths *paths;        /* its routes by path; see worker/paths.h */
+    struct regex_set *regexes;  /* theirs, by the route's number; NULL: few */
     int line;
 };
 

@@ -212,23 +212,53 @@ void
 paths_start(struct paths_walk *w, const struct paths *t, struct str path, struct arena *a)
 {
     w->n = w->steps = 0;
+    paths_leave(w, SIZE_MAX, 0);
     w->v = t->lists > sizeof(w->few) / sizeof(w->few[0]) ? arena_alloc(a, t->lists * sizeof(*w->v)) : w->few;
     collect(w, t, path);
     for (size_t i = w->n / 2; i-- > 0; )
         sink(w, i);
 }
 
+static bool
+is_left(const struct paths_walk *w, uint32_t route)
+{
+    return route / 64 == w->block && (w->only >> route % 64 & 1) == 0;
+}
+
+void
+paths_leave(struct paths_walk *w, size_t block, uint64_t only)
+{
+    w->block = block;
+    w->only = only;
+}
+
+/* The first of the first list, and what is left out behind it. */
+static uint32_t
+take(struct paths_walk *w)
+{
+    struct paths_list *list = &w->v[0];
+    const uint32_t *at = list->at + 1;
+    uint32_t route = *list->at;
+
+    while (at < list->end && is_left(w, *at))
+        at++;
+    list->at = at;
+    if (at == list->end)
+        *list = w->v[--w->n];
+    if (w->n > 1)
+        sink(w, 0);
+    w->steps++;
+    return route;
+}
+
 size_t
 paths_next(struct paths_walk *w)
 {
-    uint32_t route;
+    while (w->n > 0) {
+        uint32_t route = take(w);
 
-    if (w->n == 0)
-        return PATHS_END;
-    route = *w->v[0].at++;
-    if (w->v[0].at == w->v[0].end)
-        w->v[0] = w->v[--w->n];
-    sink(w, 0);
-    w->steps++;
-    return route;
+        if (!is_left(w, route))
+            return route;
+    }
+    return PATHS_END;
 }

@@ -22,6 +22,8 @@ struct paths_walk {
         const uint32_t *at, *end;
     } few[8], *v;               /* a heap: the list with the least number is the first */
     size_t n;
+    size_t block;               /* of 64 numbers, of which only those in `only` are given */
+    uint64_t only;
     size_t steps;               /* what it cost: entries of the trie looked at, and numbers given */
 };
 
@@ -32,5 +34,8 @@ struct paths_walk {
  */
 void paths_start(struct paths_walk *w, const struct paths *t, struct str path, struct arena *a);
 size_t paths_next(struct paths_walk *w);
+
+/* Of the 64 numbers from 64 * block on those whose bit is not set are not given any more. */
+void paths_leave(struct paths_walk *w, size_t block, uint64_t only);
 
 #endif

@@ -15,7 +15,6 @@
 #include "worker/regex.h"
 
 #include <pcre2.h>
-#include <stdbool.h>
 #include <time.h>
 
 #include "worker/base/log.h"
@@ -33,6 +32,7 @@
 
 struct regex {
     pcre2_code *code;
+    bool jit;
     struct str source;
     unsigned groups;
 };
@@ -111,6 +111,7 @@ regex_compile(struct str pattern, struct arena *a, struct str *why, size_t *offs
     struct regex *re;
     pcre2_code *code;
     uint32_t groups;
+    size_t jit;
     int error;
 
     code = compile(with_callout(pattern, start, a), &error, offset);
@@ -129,8 +130,9 @@ regex_compile(struct str pattern, struct arena *a, struct str *why, size_t *offs
         return NULL;
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);    /* where it fails the interpreter serves */
+    pcre2_pattern_info(code, PCRE2_INFO_JITSIZE, &jit);
     re = arena_alloc(a, sizeof(*re));
-    *re = (struct regex){.code = code, .source = arena_copy(a, pattern), .groups = groups};
+    *re = (struct regex){.code = code, .jit = jit > 0, .source = arena_copy(a, pattern), .groups = groups};
     return re;
 }
 
@@ -160,6 +162,15 @@ struct str
 regex_source(const struct regex *re)
 {
     return re->source;
+}
+
+bool
+regex_anchored(const struct regex *re)
+{
+    uint32_t options;
+
+    pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &options);
+    return (options & PCRE2_ANCHORED) != 0;
 }
 
 static int64_t
@@ -254,7 +265,8 @@ run(struct regex_budget *b, const struct regex *re, struct str subject)
     matching.subject = subject.n;
     b->looked += CALL;
     matching.begun = b->looked > FREE ? now_for(b) : 0;
-    n = pcre2_match(re->code, (PCRE2_SPTR)subject.p, subject.n, 0, 0, matching.data, matching.context);
+    n = (re->jit ? pcre2_jit_match : pcre2_match)(re->code, (PCRE2_SPTR)subject.p, subject.n, 0, 0, matching.data,
+                                                  matching.context);
     if (matching.begun != 0)
         spend(b);
     if (is_late(b))

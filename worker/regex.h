@@ -8,6 +8,7 @@
 #ifndef WEIR_REGEX_H
 #define WEIR_REGEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ struct regex *regex_compile(struct str pattern, struct arena *a, struct str *why
 int regex_group(const struct regex *re, struct str name);
 unsigned regex_group_count(const struct regex *re);
 struct str regex_source(const struct regex *re);
+bool regex_anchored(const struct regex *re);        /* a match can begin nowhere but at the subject's beginning */
 
 /*
  * Worker. Fills c (which may be NULL) with slices of subject. Where the budget is used up it is REGEX_LIMIT at

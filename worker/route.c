@@ -12,6 +12,7 @@
 #include "worker/count.h"
 #include "worker/match.h"
 #include "worker/paths.h"
+#include "worker/regex_set.h"
 #include "worker/request.h"
 #include "worker/route_trace.h"
 #include "worker/trace.h"
@@ -167,18 +168,27 @@ site_cost(const struct site_table *t, struct str host)
     return steps;
 }
 
-/* Of those that the path leaves, in the order written. */
+/* Of those that the path leaves, in the order written. From the first regex on, only those that may match. */
 static int
 choose_route(struct request *r)
 {
     struct paths_walk walk;
+    struct regex_scan scan;
+    bool looked = false;
     size_t i;
 
     paths_start(&walk, r->site->paths, r->uri.canonical, r->arena);
+    regex_scan_start(&scan, r->site->regexes, r->uri.canonical);
     while ((i = paths_next(&walk)) != PATHS_END) {
         const struct route *route = &r->site->routes[i];
-        enum regex_result result = match_request(&route->match, r, NULL);
+        enum regex_result result;
 
+        looked = looked || route->match.regex != NULL;
+        if (looked && !regex_scan_may(&scan, i)) {
+            paths_leave(&walk, scan.block, scan.may);
+            continue;
+        }
+        result = match_request(&route->match, r, NULL);
         if (result == REGEX_NO)
             continue;
         if (result == REGEX_LIMIT || route->match.regex == NULL)

@@ -1,11 +1,8 @@
-"""What weir's policies are measured with: what stands in the configuration, and that it does what it is there for."""
+"""What stands in the configuration where weir's policies are measured."""
 
 import os
 
-from lib import weir as lib
-
 import programs
-import verify
 
 # what the load on routes asks for: as long as a path is, and with something of each of the regexes below
 PATH = "catalogue/2026/summer-shoes/1k.html"
@@ -84,29 +81,6 @@ def sites(host):
 KEYS = "trusted_proxies: [127.0.0.1]\nrate_limit_memory: 32m"
 RATE = "rate_limit: {rate: 10/s, burst: 20}, "
 BURST = 20
-
-
-def logged(peer, server, origin, load):
-    """A line for each request, where there is a log."""
-    path = getattr(server, "lines", None)
-    response = verify.passed(peer, server, origin, load)
-    if path is not None:
-        def lines():
-            with open(path, encoding="ascii") as f:
-                return len([line for line in f if f'"GET /{load.file} HTTP/1.1" 200 1024 "-" "-"' in line])
-
-        lib.wait(lambda: lines() == verify.REQUESTS, f"{verify.REQUESTS} lines in {path}")
-    return response
-
-
-def limited(peer, server, origin, load):
-    """Who comes too often is refused where there is a limit, and nobody else."""
-    response = verify.passed(peer, server, origin, load)
-    one = verify.Client(server, load._replace(clients=1))
-    codes = [one.get().status for _ in range(2 * BURST)]
-    one.close()
-    assert (429 in codes) == (peer.name == "weir-limit") and codes[:BURST // 2] == [200] * (BURST // 2), codes
-    return response
 
 
 def log_path():

@@ -11,6 +11,7 @@ import brotli
 from lib import weir as lib
 
 import origins
+import policies
 
 REQUESTS = 10           # of those that a load's work is known by
 
@@ -120,4 +121,25 @@ def passed(peer, server, origin, load):
     return response
 
 
+def logged(peer, server, origin, load):
+    """A line for each request, where there is a log."""
+    path = getattr(server, "lines", None)
+    response = passed(peer, server, origin, load)
+    if path is not None:
+        def lines():
+            with open(path, encoding="ascii") as f:
+                return sum(f'"GET /{load.file} HTTP/1.1" 200 1024 "-" "-"' in line for line in f)
 
+        lib.wait(lambda: lines() == REQUESTS, f"{REQUESTS} lines in {path}")
+    return response
+
+
+def limited(peer, server, origin, load):
+    """Who comes too often is refused where there is a limit, and nobody else."""
+    response = passed(peer, server, origin, load)
+    one = Client(server, load._replace(clients=1))
+    codes = [one.get().status for _ in range(2 * policies.BURST)]
+    one.close()
+    assert (429 in codes) == (peer.name == "weir-limit"), codes
+    assert codes[:policies.BURST // 2] == [200] * (policies.BURST // 2), codes
+    return response
