@@ -26,13 +26,7 @@ struct log {
     int line;
 };
 
-/* What a line is made of. */
-struct part {
-    bool literal;
-    struct str text;
-};
-
-#define LITERAL(s) {true, STR(s)}
+#define LONGEST 8               /* bytes that a value grows by at once */
 
 static bool
 plain(char c)
@@ -69,22 +63,71 @@ escape(char *to, struct str s)
     return (size_t)(to - start);
 }
 
-static struct str
-assemble(struct request *r, const struct part *parts, size_t count)
-{
-    size_t total = 0;
-    char *buf, *to;
+/*
+ * A line in the making, in a place that all lines share: each is in its log's buffer before the next begins. Where it is
+ * as long as a line may be nothing is added any more.
+ */
+struct text {
+    char *at, *end;
+    char buf[LOGS_LINE_MOST + LONGEST];
+};
 
-    for (size_t i = 0; i < count; i++)
-        total += parts[i].literal ? parts[i].text.n : escape(NULL, parts[i].text);
-    buf = to = arena_alloc(r->arena, total + 1);
-    for (size_t i = 0; i < count; i++) {
-        if (!parts[i].literal)
-            to += escape(to, parts[i].text);
-        else if (parts[i].text.n > 0)
-            to = mempcpy(to, parts[i].text.p, parts[i].text.n);
+static void
+put(struct text *t, struct str s)
+{
+    size_t room = (size_t)(t->end - t->at);
+
+    if (s.n > 0)
+        t->at = mempcpy(t->at, s.p, s.n < room ? s.n : room);
+}
+
+/* Whether all of eight bytes are plain: the high bit of a byte of what is tested is set where one is not. */
+static bool
+plain_word(const char *p)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t x;
+
+    memcpy(&x, p, sizeof(x));
+    return ((x | (x - each * ' ') | (x + each) | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each)) & each << 7) == 0;
+}
+
+static void
+put_value(struct text *t, struct str s)
+{
+    while (s.n > 0 && t->at < t->end) {
+        size_t n = s.n >= sizeof(uint64_t) && plain_word(s.p) ? sizeof(uint64_t) : 1;
+
+        if (n > 1)
+            t->at = mempcpy(t->at, s.p, sizeof(uint64_t));
+        else if (plain(*s.p))
+            *t->at++ = *s.p;
+        else
+            t->at = hex_escape_log(t->at, (uint8_t)*s.p);
+        s.p += n;
+        s.n -= n;
     }
-    return (struct str){buf, total};
+}
+
+static void
+put_value_or_dash(struct text *t, struct str s)
+{
+    if (s.n > 0)
+        put_value(t, s);
+    else
+        put(t, STR("-"));
+}
+
+static void
+put_decimal(struct text *t, uint64_t value)
+{
+    char buf[20];
+    size_t at = sizeof(buf);
+
+    do
+        buf[--at] = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    put(t, (struct str){buf + at, sizeof(buf) - at});
 }
 
 /* Content that the front took: without the head, as nginx's $body_bytes_sent. */
@@ -97,40 +140,47 @@ content_sent(const struct request *r)
 }
 
 /* The request line as it was sent, or "-" where the head was no good. */
-static struct str
-request_line(struct request *r)
+static void
+put_request_line(struct text *t, const struct request *r)
 {
-    const struct part parts[] = {
-        {true, r->method_text}, LITERAL(" "), {true, r->target}, LITERAL(" "), {true, r->protocol},
-    };
-
-    if (r->method_text.n == 0 || r->target.n == 0)
-        return STR_NONE;
-    return assemble(r, parts, r->protocol.n > 0 ? 5 : 3);
+    if (r->method_text.n == 0 || r->target.n == 0) {
+        put(t, STR("-"));
+        return;
+    }
+    put_value(t, r->method_text);
+    put(t, STR(" "));
+    put_value(t, r->target);
+    if (r->protocol.n > 0)
+        put(t, STR(" "));
+    put_value(t, r->protocol);
 }
 
 static struct str
-combined(struct request *r)
+combined(const struct request *r)
 {
+    static struct text t;
     char ip[46];
-    const struct part parts[] = {
-        {false, {ip, ip_format(&r->client, ip)}},
-        LITERAL(" - - ["),
-        {true, clock_log_time()},
-        LITERAL("] \""),
-        {false, request_line(r)},
-        LITERAL("\" "),
-        {false, r->status != 0 ? variable_decimal(r, (uint64_t)r->status) : STR_NONE},
-        LITERAL(" "),
-        {true, variable_decimal(r, content_sent(r))},
-        LITERAL(" \""),
-        {false, fields_value(&r->request.fields, FIELD_REFERER)},
-        LITERAL("\" \""),
-        {false, fields_value(&r->request.fields, FIELD_USER_AGENT)},
-        LITERAL("\""),
-    };
 
-    return assemble(r, parts, sizeof(parts) / sizeof(parts[0]));
+    t.at = t.buf;
+    t.end = t.buf + LOGS_LINE_MOST;
+    put(&t, (struct str){ip, ip_format(&r->client, ip)});
+    put(&t, STR(" - - ["));
+    put(&t, clock_log_time());
+    put(&t, STR("] \""));
+    put_request_line(&t, r);
+    put(&t, STR("\" "));
+    if (r->status != 0)
+        put_decimal(&t, (uint64_t)r->status);
+    else
+        put(&t, STR("-"));
+    put(&t, STR(" "));
+    put_decimal(&t, content_sent(r));
+    put(&t, STR(" \""));
+    put_value_or_dash(&t, fields_value(&r->request.fields, FIELD_REFERER));
+    put(&t, STR("\" \""));
+    put_value_or_dash(&t, fields_value(&r->request.fields, FIELD_USER_AGENT));
+    put(&t, STR("\""));
+    return (struct str){t.buf, (size_t)(t.at - t.buf)};
 }
 
 /* Of a json line: what it is called, the variable, and how long it may be in the line; most 0: a number. */

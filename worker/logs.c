@@ -37,7 +37,6 @@
 #define END_MS 100              /* for it at exit */
 #define WRITING 0               /* bytes of a file that are locked: by who writes, */
 #define TORN 1                  /* and, after a short write, until the line is finished */
-#define LINE_MOST (32 * 1024)   /* longer lines are cut: a client may not keep its request out of the log */
 
 struct target {
     bool syslog;
@@ -303,8 +302,8 @@ logs_line(unsigned log, struct str line)
     check(log < target_count);
     if (t->fd < 0)
         return;
-    if (line.n > LINE_MOST)
-        line.n = LINE_MOST;
+    if (line.n > LOGS_LINE_MOST)
+        line.n = LOGS_LINE_MOST;
     if (!t->syslog)
         append(t, line);
     else if (!log_syslog(t->fd, LOG_INFO_, line.p, line.n))

@@ -20,7 +20,8 @@ void logs_init(const struct conf *conf, const int *fds, uint64_t *dropped);
 /* New descriptors, after USR1; the old ones are flushed and closed. `first` is the index of fds[0]. */
 void logs_reopen(const int *fds, size_t n, size_t first);
 
-/* One access line; the newline is added here. */
+/* One access line; the newline is added here. A longer one is cut: a client may not keep its request out of the log. */
+#define LOGS_LINE_MOST (32 * 1024)
 void logs_line(unsigned log, struct str line);
 
 /* Writes what is buffered: each second. */
