@@ -76,13 +76,17 @@ unhang(struct timer *t)
         occupied[t->slot / SLOTS] &= ~(UINT64_C(1) << t->slot % SLOTS);
 }
 
-/* Where t->at belongs, as seen from `now`. */
+/* Where t->at belongs, as seen from `now`; nowhere if it rests. */
 static void
 place(struct timer *t)
 {
     int level;
     unsigned digit;
 
+    if (t->at == TIMER_NEVER) {
+        t->link = NULL;
+        return;
+    }
     t->slot_at = t->at;
     if (t->slot_at <= now) {
         hang_due(t);
@@ -189,7 +193,7 @@ timers_run(int64_t now_ms)
 
         unhang(t);
         if (t->at > now)
-            place(t);           /* it was moved since */
+            place(t);           /* it was moved since, or rests */
         else
             t->fire(t);
     }

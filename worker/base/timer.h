@@ -22,10 +22,22 @@ void timers_init(int64_t now_ms);
 void timer_set(struct timer *t, int64_t ms);
 void timer_stop(struct timer *t);
 
+#define TIMER_NEVER INT64_MAX
+
+/*
+ * As timer_stop, for one that will soon be set again: it stays on its list until it would have been looked at, so
+ * that neither costs anything. Its memory may only go after a timer_stop.
+ */
+static inline void
+timer_rest(struct timer *t)
+{
+    t->at = TIMER_NEVER;
+}
+
 static inline bool
 timer_is_set(const struct timer *t)
 {
-    return t->link != 0;
+    return t->link != 0 && t->at != TIMER_NEVER;
 }
 
 /* Fires all that are due. Callbacks may set and stop any timer. */

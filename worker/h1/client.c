@@ -137,7 +137,7 @@ start_timer(struct client *c)
     if (ms > 0)
         timer_set(&c->conn.timer, ms);
     else
-        timer_stop(&c->conn.timer);
+        timer_rest(&c->conn.timer);
 }
 
 void

@@ -158,6 +158,7 @@ expire(struct exchange *x)
             .write = source_write, \
             .stop = source_stop, \
         }, \
+        .lasts = true, \
         .take = take, \
         .begin = begin, \
         .abandon = abandon, \

@@ -59,6 +59,7 @@ origin_close(struct origin *o)
     if (o->state == ORIGIN_IDLE)
         unlink_idle(o);
     timer_stop(&o->timer);
+    timer_stop(&o->x.timer);
     loop_unpost(&o->task);
     if (o->state == ORIGIN_IDLE)
         channel_finish(&o->ch);
@@ -170,7 +171,7 @@ origin_take(struct endpoint *e, bool fresh)
             continue;
         }
         unlink_idle(o);
-        timer_stop(&o->timer);
+        timer_rest(&o->timer);
         o->x.reused = true;
         o->state = ORIGIN_BUSY;
         count_server_reused(e->server);

@@ -61,7 +61,10 @@ detach(struct exchange *x)
 {
     x->r->source_state = NULL;
     x->r = NULL;
-    timer_stop(&x->timer);
+    if (x->protocol->lasts)
+        timer_rest(&x->timer);
+    else
+        timer_stop(&x->timer);
     flow_clear(&x->held);
 }
 
@@ -418,7 +421,7 @@ exchange_set_timer(struct exchange *x, bool asked)
 
     x->waiting = ms > 0 && is_waited_for(x, asked);
     if (!x->waiting)
-        timer_stop(&x->timer);
+        timer_rest(&x->timer);
     else if (!was_waiting || mark != x->mark)
         timer_set(&x->timer, ms);
     x->mark = mark;
@@ -440,7 +443,7 @@ exchange_begun(struct exchange *x)
     x->sent = 0;
     x->interims = 0;
     x->r->times.connected = clock_us();
-    timer_stop(&x->timer);
+    timer_rest(&x->timer);
     hold_content(x);
 }
 

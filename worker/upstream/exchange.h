@@ -41,6 +41,8 @@ struct exchange_protocol {
     const char *(*expire)(struct exchange *x);
     /* The server was waited for in vain. NULL: the end of the exchange says it all. */
     void (*timed_out)(struct exchange *x);
+    /* An exchange is the connection's: its memory, and its timer, go with that, not with the request. */
+    bool lasts;
 
     /* Closes connections that no exchange uses: all to the endpoint / the one that is unused longest, if e->idle. */
     void (*close_idle)(struct endpoint *e);
