@@ -265,7 +265,7 @@ slots_row(struct slots *s, unsigned row)
 struct slots_counters *
 slots_counters(struct slots *s, unsigned row, unsigned series)
 {
-    return (struct slots_counters *)(s->row + row * s->stride + sizeof(struct slots_row)) + series;
+    return slots_own((struct slots_row *)(void *)(s->row + row * s->stride), series);
 }
 
 void

@@ -204,6 +204,13 @@ slots_add(uint64_t *counter, uint64_t n)
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
+/* Worker: the block of a series in its own row, behind which its blocks lie. */
+static inline struct slots_counters *
+slots_own(struct slots_row *row, unsigned series)
+{
+    return (struct slots_counters *)(void *)(row + 1) + series;
+}
+
 void slots_observe(struct slots_counters *c, uint64_t us);
 
 #endif

@@ -186,6 +186,17 @@ is(const struct field *field, enum field_id id, struct str name)
     return field->id == id && !field->gone && (id != FIELD_OTHER || str_ieq(field->name, name));
 }
 
+/* A name with an id needs no second look. */
+static struct field *
+find_id(const struct fields *f, enum field_id id)
+{
+    if ((f->seen >> id & 1) != 0)
+        for (struct field *field = f->v, *end = f->v + f->n; field < end; field++)
+            if (field->id == id && !field->gone)
+                return field;
+    return NULL;
+}
+
 static struct field *
 find(const struct fields *f, enum field_id id, struct str name)
 {
@@ -216,7 +227,8 @@ fields_find(const struct fields *f, struct str name)
 struct field *
 fields_find_id(const struct fields *f, enum field_id id)
 {
-    return find(f, id, field_name(id));
+    assert(id > FIELD_OTHER && id < FIELD_IDS);
+    return find_id(f, id);
 }
 
 struct str

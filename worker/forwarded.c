@@ -137,12 +137,12 @@ is_id(struct str s)
 static struct str
 new_id(struct arena *a)
 {
-    unsigned char bytes[16];
+    uint32_t words[4];
     char *id = arena_alloc(a, 32);
 
-    random_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        hex_put(id + 2 * i, bytes[i]);
+    random_bytes(words, sizeof words);
+    for (size_t i = 0; i < 4; i++)
+        hex_put_word(id + 8 * i, words[i]);
     return (struct str){id, 32};
 }
 

@@ -30,20 +30,19 @@ lower(struct str s, struct arena *a)
 static size_t
 name_end(struct str s, bool *upper)
 {
-    uint8_t before = DOT, seen = NONE, c;
+    unsigned before = DOT, seen = NONE, twice = NONE, c;
     size_t i;
 
     for (i = 0; i < s.n; i++) {
         c = class[(uint8_t)s.p[i]];
         if (c == NONE)
             break;
-        if ((c & before & DOT) != 0)
-            return 0;
+        twice |= c & before;
         seen |= c;
         before = c;
     }
     *upper = (seen & UPPER) != 0;
-    return i;
+    return (twice & DOT) == 0 ? i : 0;
 }
 
 /* RFC 3986 3.2.2. A zone (RFC 6874) means nothing to anyone but the client, and inet_pton refuses it. */

@@ -47,7 +47,7 @@ extern struct worker worker;
 static inline struct slots_counters *
 worker_counters(unsigned series)
 {
-    return slots_counters(worker.slots, worker.row_number, series);
+    return slots_own(worker.row, series);
 }
 
 /* A request enters and leaves the list of those that live. */

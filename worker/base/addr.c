@@ -70,6 +70,19 @@ put_decimal(char *to, unsigned value)
 }
 
 static size_t
+put_byte(char *to, unsigned value)
+{
+    char *at = to;
+
+    if (value > 99)
+        *at++ = (char)('0' + value / 100);
+    if (value > 9)
+        *at++ = (char)('0' + value / 10 % 10);
+    *at++ = (char)('0' + value % 10);
+    return (size_t)(at - to);
+}
+
+static size_t
 put_hex(char *to, unsigned group)
 {
     size_t n = 0;
@@ -88,7 +101,7 @@ format_v4(const uint8_t *b, char *to)
     for (int i = 0; i < 4; i++) {
         if (i > 0)
             to[n++] = '.';
-        n += put_decimal(to + n, b[i]);
+        n += put_byte(to + n, b[i]);
     }
     return n;
 }

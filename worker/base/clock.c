@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-static int64_t mono_us;
+static int64_t mono_us, mono_ms;
 static int64_t wall_ms;
 
 static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
@@ -28,6 +28,7 @@ clock_update(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     mono_us = (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+    mono_ms = mono_us / 1000;
     clock_gettime(CLOCK_REALTIME, &ts);
     wall_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
@@ -50,7 +51,7 @@ clock_us(void)
 int64_t
 clock_ms(void)
 {
-    return mono_us / 1000;
+    return mono_ms;
 }
 
 int64_t

@@ -112,6 +112,8 @@ shift(struct flow *f)
 void
 flow_clear(struct flow *f)
 {
+    if (f->first == NULL && f->tail == NULL && f->pipe == NULL)
+        return;
     while (f->first != NULL)
         free_piece(shift(f));
     drop_tail(f);

@@ -5,7 +5,10 @@
 #ifndef WEIR_HEX_H
 #define WEIR_HEX_H
 
+#include <endian.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 /* 0 to 15, or -1: no digit. */
 static inline int
@@ -37,6 +40,22 @@ hex_put(char *to, unsigned char byte)
     to[0] = "0123456789abcdef"[byte >> 4];
     to[1] = "0123456789abcdef"[byte & 15];
     return to + 2;
+}
+
+/* Eight digits: those of all bytes side by side. */
+static inline char *
+hex_put_word(char *to, uint32_t word)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t x = __builtin_bswap32(word);
+
+    x = (x | x << 16) & UINT64_C(0x0000ffff0000ffff);
+    x = (x | x << 8) & UINT64_C(0x00ff00ff00ff00ff);
+    x = (x >> 4 | x << 8) & each * 15;
+    x += each * '0' + (((x + each * 6) >> 4) & each) * ('a' - '0' - 10);
+    x = htole64(x);
+    memcpy(to, &x, 8);
+    return to + 8;
 }
 
 /* "0A". */

@@ -52,7 +52,6 @@ begin(struct client *c)
     r->request.body.high = CONTENT_MOST;
     if (c->requests++ > 0)
         count_reused(c->conn.listener);
-    client_state(c, CLIENT_HEAD);
 }
 
 static void
@@ -192,8 +191,10 @@ parse(struct client *c)
         begin(c);
     }
     result = h1_parse_request(c->head, c->in.in->data + c->in.at, c->in.in->fill - c->in.at);
-    if (result == H1_MORE)
+    if (result == H1_MORE) {
+        client_state(c, CLIENT_HEAD);
         return true;
+    }
     if (result == H1_DONE)
         start(c);
     else
