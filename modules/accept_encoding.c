@@ -2,6 +2,9 @@
  * It alone knows how an Accept-Encoding is read; which requests are alike for Vary (cache_vary.c) is read with its
  * member too.
  *
+ * Browsers send long ones, and few different ones: what was made of the last is remembered beside it. It is found by
+ * all of its bytes, and depends on nothing else, so it is never wrong.
+ *
  * Invariant: a coding has a weight only where the client gave it one, by its name or by "*". What can't be read, and
  * what nobody means, gives none to any.
  */
@@ -12,6 +15,8 @@
 #define MEMBERS_MOST 64
 #define WHOLE 1000
 #define LAST 1                  /* of identity that nobody named, and nobody excluded */
+#define KNOWN_MOST 128          /* bytes of a line that is remembered */
+#define KNOWN 8                 /* lines, each in the one place that it can have */
 
 /* RFC 9110 12.4.2, in thousandths; -1: it is none. */
 static int
@@ -82,27 +87,25 @@ read_line(struct named *n, struct str list)
     return true;
 }
 
-/* False: there is nothing, or nothing that can be read. */
+/* The lines from `line` on; NULL: none. False: there is nothing, or nothing that can be read. */
 static bool
-read_lines(struct named *n, const struct fields *request)
+read_lines(struct named *n, const struct fields *request, const struct field *line, size_t at)
 {
-    const struct field *line;
-
-    for (size_t at = 0; (line = lines_next(request, STR("Accept-Encoding"), &at)) != NULL;)
+    for (; line != NULL; line = lines_next(request, STR("Accept-Encoding"), &at))
         if (!read_line(n, line->value))
             return false;
     return n->members > 0;
 }
 
-void
-accept_encoding(const struct fields *request, struct accepted *out)
+static void
+read_all(const struct fields *request, const struct field *first, size_t at, struct accepted *out)
 {
     struct named n = {.all = -1};
 
     *out = (struct accepted){.identity_named = false};
     for (size_t c = 0; c < CODINGS; c++)
         n.weight[c] = -1;
-    if (!read_lines(&n, request)) {
+    if (!read_lines(&n, request, first, at)) {
         out->weight[CODING_IDENTITY] = WHOLE;
         return;
     }
@@ -115,6 +118,35 @@ accept_encoding(const struct fields *request, struct accepted *out)
         else
             out->weight[c] = c == CODING_IDENTITY ? LAST : 0;
     }
+}
+
+struct known {
+    size_t n;                   /* 0: none */
+    char value[KNOWN_MOST];
+    struct accepted accepted;
+};
+
+void
+accept_encoding(const struct fields *request, struct accepted *out)
+{
+    static struct known known[KNOWN];
+    size_t at = 0, next;
+    const struct field *line = lines_next(request, STR("Accept-Encoding"), &at);
+    struct known *k;
+
+    next = at;
+    if (line == NULL || line->value.n == 0 || line->value.n > KNOWN_MOST ||
+        lines_next(request, STR("Accept-Encoding"), &next) != NULL) {
+        read_all(request, line, at, out);
+        return;
+    }
+    k = &known[line->value.n % KNOWN];
+    if (k->n != line->value.n || memcmp(k->value, line->value.p, k->n) != 0) {
+        read_all(request, line, at, &k->accepted);
+        k->n = line->value.n;
+        memcpy(k->value, line->value.p, k->n);
+    }
+    *out = k->accepted;
 }
 
 enum coding

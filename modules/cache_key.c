@@ -21,9 +21,9 @@
 static struct str
 port_text(struct request *r)
 {
-    int port = r->host.port >= 0 ? r->host.port : r->https ? 443 : 80;
-
-    return variable_decimal(r, (uint64_t)port);
+    if (r->host.port < 0)
+        return r->https ? STR("443") : STR("80");
+    return variable_decimal(r, (uint64_t)r->host.port);
 }
 
 /* A rule is part of it: what is alike by one isn't by another. */

@@ -121,9 +121,9 @@ loosen(struct field *f, struct arena *a)
 {
     bool tag = str_ieq(f->name, STR("ETag"));
 
-    if (is_digest(f) || (tag && !cache_conditional_is_tag(f->value)))
+    if (tag ? !cache_conditional_is_tag(f->value) : is_digest(f))
         f->gone = true;
-    else if (tag && cache_conditional_is_strong(f->value))
+    else if (tag && !str_starts(f->value, STR("W/")))
         f->value = weak(f->value, a);
 }
 

@@ -17,7 +17,7 @@ enum {
     FREE = 1,
     HIDDEN = 2,                 /* free, and in no list */
     GAP_BEFORE = 4,             /* the block before it is free */
-    FLAG_BITS = 3,
+    FLAG_BITS = BLOCKS_FLAG_BITS,
     LOOKS = 16,                 /* in the class in which not all blocks are large enough */
     FINE = BLOCKS_FINE,
     COARSE = BLOCKS_COARSE,
@@ -73,12 +73,6 @@ blocks_for(const struct space_view *v, size_t n)
     return (bytes + ((uint64_t)1 << v->pool->unit_shift) - 1) >> v->pool->unit_shift;
 }
 
-size_t
-blocks_room(const struct space_view *v, uint64_t units)
-{
-    return (units << v->pool->unit_shift) - HEADER;
-}
-
 /* Blocks. Readers look at an extent's size without the lock while its flags change. */
 
 static uint32_t
@@ -95,12 +89,6 @@ set_word(const struct space_view *v, cache_address a, uint32_t units, uint32_t f
     struct cache_extent *e = space_at(v, a);
 
     __atomic_store_n(&e->size, units << FLAG_BITS | flags, __ATOMIC_RELAXED);
-}
-
-uint32_t
-blocks_units(const struct space_view *v, cache_address a)
-{
-    return word_of(v, a) >> FLAG_BITS;
 }
 
 static uint32_t *

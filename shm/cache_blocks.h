@@ -9,6 +9,7 @@
 
 enum {
     BLOCKS_FINE = 32,           /* classes of a power of two */
+    BLOCKS_FLAG_BITS = 3,       /* of an extent's size */
     BLOCKS_COARSE = 24,         /* [0]: below BLOCKS_FINE units, a class each; [i]: from BLOCKS_FINE << (i - 1) on */
 };
 
@@ -38,8 +39,20 @@ uint32_t blocks_in_region(const struct space_view *v);          /* units */
 
 /* The units of a block with room for n bytes; the units of a block; the bytes there is room for in so many units. */
 uint64_t blocks_for(const struct space_view *v, size_t n);
-uint32_t blocks_units(const struct space_view *v, cache_address a);
-size_t blocks_room(const struct space_view *v, uint64_t units);
+
+static inline uint32_t
+blocks_units(const struct space_view *v, cache_address a)
+{
+    const struct cache_extent *e = space_at(v, a);
+
+    return __atomic_load_n(&e->size, __ATOMIC_RELAXED) >> BLOCKS_FLAG_BITS;
+}
+
+static inline size_t
+blocks_room(const struct space_view *v, uint64_t units)
+{
+    return (units << v->pool->unit_shift) - sizeof(struct cache_extent);
+}
 
 /* How many bytes there is room for in free blocks of so many units (a power of two, at least BLOCKS_FINE) and more. */
 uint64_t blocks_room_from(const struct space_view *v, uint64_t units);

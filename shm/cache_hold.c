@@ -27,13 +27,6 @@ cache_hold_good(const struct cache *c, struct cache_hold hold)
     return hold.shard < c->at.shards && hold.number > 0 && hold.number < cache_class(c, hold.shard)->holds;
 }
 
-struct cache_kept *
-cache_hold_at(const struct cache *c, struct cache_hold hold)
-{
-    return (struct cache_kept *)(void *)(cache_shard_base(c, hold.shard) + cache_class(c, hold.shard)->hold +
-                                         hold.number * c->at.hold_size);
-}
-
 struct cache_uses *
 cache_hold_use(const struct cache *c, struct cache_hold hold)
 {

@@ -232,10 +232,9 @@ cache_buckets(const struct cache *c, unsigned shard)
 static inline struct cache_record *
 cache_record_at(const struct cache *c, cache_address a)
 {
-    struct space_view v = cache_view(c, 0);
-    size_t n;
+    struct space_view v = {c->segment.base, &c->head->pool, NULL, 0};
 
-    return space_data(&v, a, &n);
+    return space_bytes(&v, a);
 }
 
 /* Where its head begins; how many bytes of its first extent that is behind, and with the head. */
@@ -294,7 +293,13 @@ void cache_unlock_key(struct cache *c, const struct cache_locked *l);
 /* --- cache_hold.c: under the shard's lock where nothing else is said --- */
 
 /* No lock. */
-struct cache_kept *cache_hold_at(const struct cache *c, struct cache_hold hold);
+static inline struct cache_kept *
+cache_hold_at(const struct cache *c, struct cache_hold hold)
+{
+    return (struct cache_kept *)(void *)(cache_shard_base(c, hold.shard) + cache_class(c, hold.shard)->hold +
+                                         hold.number * c->at.hold_size);
+}
+
 bool cache_hold_good(const struct cache *c, struct cache_hold hold);
 struct cache_uses *cache_hold_use(const struct cache *c, struct cache_hold hold);
 

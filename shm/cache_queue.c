@@ -21,9 +21,7 @@ enum {
 static struct cache_record *
 record_at(const struct space_view *v, cache_address a)
 {
-    size_t n;
-
-    return space_data(v, a, &n);
+    return space_bytes(v, a);
 }
 
 /* Ghosts */

@@ -48,7 +48,7 @@ start(struct cache_cursor *at, cache_address body, uint64_t base)
 static unsigned char *
 bytes_of(const struct cache *c, cache_address extent, cache_address body, size_t *n)
 {
-    struct space_view v = cache_view(c, 0);
+    struct space_view v = {c->segment.base, &c->head->pool, NULL, 0};
     unsigned char *p = space_data(&v, extent, n);
     size_t skip = extent == body ? cache_record_skip(c, body) : 0;
 

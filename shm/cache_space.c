@@ -264,24 +264,14 @@ space_of(const struct space_view *v, cache_address chain)
 void *
 space_data(const struct space_view *v, cache_address extent, size_t *n)
 {
-    struct cache_extent *e = space_at(v, extent);
-
     *n = blocks_room(v, blocks_units(v, extent));
-    return e + 1;
+    return space_bytes(v, extent);
 }
 
 uint32_t
 space_units(const struct space_view *v, cache_address extent)
 {
     return blocks_units(v, extent);
-}
-
-cache_address
-space_next(const struct space_view *v, cache_address extent)
-{
-    const struct cache_extent *e = space_at(v, extent);
-
-    return __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
 }
 
 /* Giving a region back */

@@ -110,9 +110,23 @@ space_at(const struct space_view *v, cache_address a)
     return v->base + ((uint64_t)a << v->pool->unit_shift);
 }
 
-/* The bytes of an extent, and how many; what comes after it. These two need no lock where the chain is held. */
+/* The bytes of an extent, and how many; what comes after it. These need no lock where the chain is held. */
+static inline void *
+space_bytes(const struct space_view *v, cache_address extent)
+{
+    return (struct cache_extent *)space_at(v, extent) + 1;
+}
+
 void *space_data(const struct space_view *v, cache_address extent, size_t *n);
-cache_address space_next(const struct space_view *v, cache_address extent);
+
+static inline cache_address
+space_next(const struct space_view *v, cache_address extent)
+{
+    const struct cache_extent *e = space_at(v, extent);
+
+    return __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
+}
+
 uint32_t space_units(const struct space_view *v, cache_address extent);
 
 #endif

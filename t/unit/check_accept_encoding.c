@@ -1,4 +1,6 @@
 #include <check.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "modules/accept_encoding.h"
 #include "t/unit/arena.h"
@@ -296,6 +298,43 @@ START_TEST(the_best_of_what_is_offered)
 }
 END_TEST
 
+static void
+check_alone(const char *value, size_t lines, uint16_t gzip, uint16_t br)
+{
+    struct fields f = section(arena, "");
+    struct accepted a;
+
+    for (size_t i = 0; i < lines; i++)
+        fields_add(&f, STR("Accept-Encoding"), str_of(value));
+    accept_encoding(&f, &a);
+    ck_assert_msg(a.weight[G] == gzip && a.weight[B] == br, "%s: %d %d", value, a.weight[G], a.weight[B]);
+}
+
+/* Each is read by itself, whatever was read before: of the same length, of a part of it, twice over. */
+START_TEST(nothing_is_left_of_another)
+{
+    char text[256];
+
+    for (size_t round = 0; round < 3; round++) {
+        check_alone("gzip;q=0.5", 1, 500, 0);
+        check_alone("gzip;q=0.7", 1, 700, 0);
+        check_alone("br;q=0.123", 1, 0, 123);
+        check_alone("gzip;q=0.5", 1, 500, 0);
+        check_alone("gzip;q=0.50", 1, 500, 0);
+        check_alone("gzip", 1, 1000, 0);
+        check_alone("", 1, 0, 0);
+        check_alone("br, q", 1, 0, 1000);
+        check_alone("br; q", 1, 0, 0);
+        for (int n = 100; n < 150; n++) {
+            snprintf(text, sizeof(text), "%-*s", n, "a,");
+            memcpy(text + n - 2, round == 1 ? "br" : "gz", 2);
+            check_alone(text, 1, 0, round == 1 ? 1000 : 0);
+            check_alone(text, 2, 0, round == 1 ? 1000 : 0);
+        }
+    }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -311,6 +350,7 @@ main(void)
     tcase_add_test(tests, what_is_removed_is_not_read);
     tcase_add_test(tests, members_have_a_bound);
     tcase_add_test(tests, the_best_of_what_is_offered);
+    tcase_add_test(tests, nothing_is_left_of_another);
     suite_add_tcase(suite, tests);
     return unit_run(suite);
 }
