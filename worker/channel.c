@@ -40,12 +40,13 @@ ssize_t
 channel_write(struct channel *ch, const struct iovec *iov, int n, bool more)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
     ssize_t sent;
 
     if (ch->tls != NULL)
-        return tls_write(ch, iov, n);
+        return tls_write(ch, iov, n, more);
     do
-        sent = sendmsg(ch->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+        sent = n == 1 ? send(ch->io.fd, iov->iov_base, iov->iov_len, flags) : sendmsg(ch->io.fd, &msg, flags);
     while (sent < 0 && errno == EINTR);
     if (sent > 0)
         ch->sent += (uint64_t)sent;

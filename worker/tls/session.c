@@ -1,6 +1,8 @@
 /*
  * TLS sessions on channels. It alone knows how OpenSSL is fed: it reads from the socket and writes into a flow of
- * ciphertext through a BIO of our own, so that a response of many small records costs one system call.
+ * ciphertext through a BIO of our own, so that a response of many small records costs one system call. A large record,
+ * or one that is alone, goes to the socket from where OpenSSL has it. All sessions share the BIO, which takes memory in
+ * each otherwise: it stands for the session that was asked last, and nothing happens between asking and answering.
  *
  * Invariants: OpenSSL is never told that it cannot write: what it writes is taken, and no more plaintext is taken while
  * CIPHERTEXT_MOST stand unsent. io.readable is cleared only once OpenSSL has nothing more to give and the socket is
@@ -51,9 +53,13 @@ struct tls {
     bool full;                  /* the socket was, at the last write */
     bool server;
     bool done;                  /* the handshake is over */
+    bool direct;                /* what OpenSSL writes now may go to the socket at once */
+    bool more;                  /* and more follows it */
+    bool follows;               /* more will be written after this write */
 };
 
-static BIO_METHOD *method;
+static BIO *transport;
+static struct tls *asked;       /* whose transport it is now */
 
 /* --- what OpenSSL sees as its transport --- */
 
@@ -83,7 +89,7 @@ taken_most(const struct tls *t)
 static int
 transport_read(BIO *b, char *to, int n)
 {
-    struct tls *t = BIO_get_data(b);
+    struct tls *t = asked;
     struct io *io = &t->ch->io;
     ssize_t got;
 
@@ -112,36 +118,73 @@ transport_read(BIO *b, char *to, int n)
     return (int)got;
 }
 
+/* How much of it the socket took. */
+static size_t
+send_now(struct tls *t, const char *from, size_t n)
+{
+    struct io *io = &t->ch->io;
+    ssize_t sent;
+
+    do
+        sent = send(io->fd, from, n, MSG_NOSIGNAL | MSG_DONTWAIT | (t->more ? MSG_MORE : 0));
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        io->writable = false;
+        t->lost = t->lost || errno != EAGAIN;
+        return 0;
+    }
+    t->ch->sent += (uint64_t)sent;
+    return (size_t)sent;
+}
+
 static int
 transport_write(BIO *b, const char *from, int n)
 {
-    struct tls *t = BIO_get_data(b);
+    struct tls *t = asked;
+    size_t sent = t->direct && t->out.bytes == 0 ? send_now(t, from, (size_t)n) : 0;
 
     BIO_clear_retry_flags(b);
-    flow_copy(&t->out, (struct str){from, (size_t)n});
+    if (sent < (size_t)n)
+        flow_copy(&t->out, (struct str){from + sent, (size_t)n - sent});
     return n;
 }
 
 static long
 transport_control(BIO *b, int command, long number, void *p)
 {
-    const struct tls *t = BIO_get_data(b);
-
+    (void)b;
     (void)number;
     (void)p;
     if (command == BIO_CTRL_EOF)
-        return t->ended;
+        return asked->ended;
     return command == BIO_CTRL_FLUSH;
 }
 
 static void
-make_method(void)
+make_transport(void)
 {
-    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "channel");
+    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "channel");
+
     check(method != NULL);
     BIO_meth_set_read(method, transport_read);
     BIO_meth_set_write(method, transport_write);
     BIO_meth_set_ctrl(method, transport_control);
+    transport = BIO_new(method);
+    check(transport != NULL);
+    BIO_set_init(transport, 1);
+}
+
+/*
+ * The session, before each call that reads or writes. SSL_get_error looks at the queue of errors, which has to be empty
+ * by then: it nearly always is, and to see that costs a tenth of clearing it.
+ */
+static SSL *
+ask(struct tls *t)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+    asked = t;
+    return t->ssl;
 }
 
 /* --- the beginning and the end --- */
@@ -150,14 +193,10 @@ void
 tls_begin(struct channel *ch, struct ssl_st *ssl, bool server, struct str early)
 {
     struct tls *t = xcalloc(1, sizeof *t);
-    BIO *bio;
 
-    if (method == NULL)
-        make_method();
-    bio = BIO_new(method);
-    check(bio != NULL);
-    BIO_set_data(bio, t);
-    BIO_set_init(bio, 1);
+    if (transport == NULL)
+        make_transport();
+    BIO_up_ref(transport);
     flow_init(&t->out, SIZE_MAX);
     t->ssl = ssl;
     t->ch = ch;
@@ -168,7 +207,7 @@ tls_begin(struct channel *ch, struct ssl_st *ssl, bool server, struct str early)
         t->early_n = early.n;
         ch->io.readable = true;
     }
-    SSL_set_bio(ssl, bio, bio);
+    SSL_set_bio(ssl, transport, transport);
     SSL_set_read_ahead(ssl, 1);
     SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
     if (server)
@@ -214,10 +253,12 @@ tls_is_h2(const struct channel *ch)
 
 /* --- ciphertext --- */
 
-int
-tls_flush(struct channel *ch)
+/* `more`: what follows at once goes in one packet with it. */
+static int
+flush(struct channel *ch, bool more)
 {
     struct tls *t = ch->tls;
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
 
     while (t->out.bytes > 0 && !t->lost) {
         struct iovec iov[IOVECS];
@@ -225,7 +266,10 @@ tls_flush(struct channel *ch)
         ssize_t n;
 
         msg.msg_iovlen = (size_t)flow_iov(&t->out, iov, IOVECS, SIZE_MAX);
-        n = sendmsg(ch->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (msg.msg_iovlen == 1)
+            n = send(ch->io.fd, iov->iov_base, iov->iov_len, flags);
+        else
+            n = sendmsg(ch->io.fd, &msg, flags);
         if (n >= 0) {
             flow_eat(&t->out, (size_t)n);
             ch->sent += (uint64_t)n;
@@ -239,7 +283,24 @@ tls_flush(struct channel *ch)
     return t->lost ? -1 : 1;
 }
 
+int
+tls_flush(struct channel *ch)
+{
+    return flush(ch, false);
+}
+
 /* --- the handshake --- */
+
+/*
+ * After the last step: the peer does not wait for what stands here. A server's tickets of TLS 1.3 go with the first
+ * response (the kernel holds them 200 ms at most), a client's Finished goes with its request. Before 1.3 it may be a
+ * server's own Finished.
+ */
+static bool
+is_awaited(const struct tls *t)
+{
+    return t->server && SSL_version(t->ssl) < TLS1_3_VERSION;
+}
 
 enum tls_step
 tls_handshake(struct channel *ch)
@@ -247,12 +308,11 @@ tls_handshake(struct channel *ch)
     struct tls *t = ch->tls;
     int result, error;
 
-    ERR_clear_error();
     t->taken = 0;
-    result = SSL_do_handshake(t->ssl);
+    result = SSL_do_handshake(ask(t));
     error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, result);
     if (error == SSL_ERROR_NONE || error == SSL_ERROR_WANT_READ) {
-        if (tls_flush(ch) < 0)
+        if (flush(ch, error == SSL_ERROR_NONE && !is_awaited(t)) < 0)
             return TLS_STEP_FAILED;
     } else {
         tls_flush(ch);          /* an alert */
@@ -316,9 +376,8 @@ tls_read(struct channel *ch, char *to, size_t n)
 
     if (t->failed || t->out.bytes > 2 * CIPHERTEXT_MOST)
         return -2;              /* as answer() says, with content between what asks for answers, too */
-    ERR_clear_error();
     t->taken = 0;
-    result = SSL_read(t->ssl, to, n < INT_MAX ? (int)n : INT_MAX);
+    result = SSL_read(ask(t), to, n < INT_MAX ? (int)n : INT_MAX);
     if (result > 0) {
         if (t->dry && !ch->io.fresh && !SSL_has_pending(t->ssl))
             ch->io.readable = false;
@@ -371,37 +430,55 @@ step_over(const struct iovec **iov, int *count, size_t *at, size_t n)
     *at += n;
 }
 
-/* One record; how many bytes of plaintext are in it, 0: it cannot be made. */
+/*
+ * One record of what is `left`; how many bytes of plaintext are in it, 0: it cannot be made. Of many small ones all are
+ * sent together; a large one is not copied for that. `room`: so much may still be taken in this round.
+ */
 static size_t
-put_record(struct tls *t, const struct iovec *iov, int count, size_t at)
+put_record(struct tls *t, const struct iovec *iov, int count, size_t at, size_t left, size_t room)
 {
     static char space[RECORD_LARGE];
     size_t n;
     const char *from = gather(iov, count, at, record_size(t), space, &n);
+    int wrote;
 
-    ERR_clear_error();
-    if (SSL_write(t->ssl, from, (int)n) != (int)n)
+    t->direct = n == RECORD_LARGE || n == left;
+    t->more = n < left ? n < room : t->follows;
+    wrote = SSL_write(ask(t), from, (int)n);
+    t->direct = t->more = false;
+    if (wrote != (int)n)
         return 0;
     t->burst += n;
     t->wrote_ms = clock_ms();
     return n;
 }
 
-/* Records until so much stands there, or all is taken. How much of it was; -1: the session is no more. */
+static size_t
+length_of(const struct iovec *iov, int count)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    return n;
+}
+
+/* Records until that is enough for one round, or all is taken. How much of it was; -1: the session is no more. */
 static ssize_t
 put_records(struct tls *t, const struct iovec *iov, int count)
 {
-    size_t most = t->full ? CIPHERTEXT_SLOW : CIPHERTEXT_MOST, all = 0, at = 0;
+    size_t most = t->full ? CIPHERTEXT_SLOW : CIPHERTEXT_MOST, left = length_of(iov, count), all = 0, at = 0;
 
     step_over(&iov, &count, &at, 0);
-    while (count > 0 && t->out.bytes < most) {
-        size_t n = put_record(t, iov, count, at);
+    while (left > 0 && all < most && t->out.bytes < most && (all == 0 || t->ch->io.writable)) {
+        size_t n = put_record(t, iov, count, at, left, most - all);
 
         if (n == 0) {
             t->failed = true;
             return -1;
         }
         all += n;
+        left -= n;
         step_over(&iov, &count, &at, n);
     }
     return (ssize_t)all;
@@ -416,7 +493,7 @@ lost(void)
 
 /* What does not fit into one round stays with the caller, who comes again as after any short write. */
 ssize_t
-tls_write(struct channel *ch, const struct iovec *iov, int count)
+tls_write(struct channel *ch, const struct iovec *iov, int count, bool more)
 {
     struct tls *t = ch->tls;
     ssize_t n;
@@ -428,8 +505,9 @@ tls_write(struct channel *ch, const struct iovec *iov, int count)
         errno = EAGAIN;
         return -1;
     }
+    t->follows = more;
     n = put_records(t, iov, count);
-    flushed = tls_flush(ch);
+    flushed = flush(ch, more);
     t->full = flushed == 0;
     return n < 0 || flushed < 0 ? lost() : n;
 }
@@ -442,7 +520,6 @@ tls_shutdown(struct channel *ch)
     /* a second call would read what the peer says */
     if (!t->done || t->lost || t->failed || (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
         return;
-    ERR_clear_error();
-    SSL_shutdown(t->ssl);
+    SSL_shutdown(ask(t));
     tls_flush(ch);
 }

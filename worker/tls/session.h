@@ -43,7 +43,7 @@ struct ssl_st *tls_ssl(const struct channel *ch);
 
 /* For worker/channel.c alone: as channel_read and its kin. */
 ssize_t tls_read(struct channel *ch, char *to, size_t n);
-ssize_t tls_write(struct channel *ch, const struct iovec *iov, int n);
+ssize_t tls_write(struct channel *ch, const struct iovec *iov, int n, bool more);
 int tls_flush(struct channel *ch);
 void tls_shutdown(struct channel *ch);
 void tls_free(struct channel *ch);
