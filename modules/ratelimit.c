@@ -33,6 +33,8 @@ struct limit {
 /* As it is used. */
 struct bucket {
     struct str place;
+    struct digest at;           /* of the place, in a worker: its table, and the table's key, stay what they are */
+    bool placed;
     struct str name;            /* "10/s", and "10/s-2" where one before it in the list has that rate too */
     struct template *key;
     uint64_t interval_ns;
@@ -162,6 +164,15 @@ tell(struct request *r, const struct bucket *b, struct str key)
               (unsigned long long)b->burst, (int)(key.n < KEY_TOLD ? key.n : KEY_TOLD), key.p);
 }
 
+static uint64_t
+digest_of(struct bucket *b, struct str key)
+{
+    if (!b->placed)
+        b->at = limits_place(worker.limits, b->place.p, b->place.n);
+    b->placed = true;
+    return limits_digest_at(&b->at, key.p, key.n);
+}
+
 /* What the limits before number n took. */
 static void
 give_back(const struct ratelimit *conf, const uint64_t *taken, size_t n, uint64_t now_ns)
@@ -178,14 +189,14 @@ limit(struct request *r, const void *data)
     uint64_t taken[LIMITS_MOST] = {0}, now_ns = (uint64_t)clock_us() * 1000;
 
     for (size_t i = 0; i < conf->list.n; i++) {
-        const struct bucket *b = &conf->buckets[i];
+        struct bucket *b = &conf->buckets[i];
         struct str key = expand_key(b, r);
         struct limits_verdict v;
 
         tell(r, b, key);
         if (key.n == 0 || worker.limits == NULL)
             continue;
-        taken[i] = limits_digest(worker.limits, b->place.p, b->place.n, key.p, key.n);
+        taken[i] = digest_of(b, key);
         v = limits_take(worker.limits, taken[i], b->interval_ns, b->burst, now_ns);
         if (!v.passes) {
             give_back(conf, taken, i, now_ns);

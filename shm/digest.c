@@ -24,7 +24,7 @@ rotate(uint64_t x, unsigned by)
     return x << by | x >> (64 - by);
 }
 
-static void
+static inline void
 turn(uint64_t v[4])
 {
     v[0] += v[1];
@@ -39,7 +39,7 @@ turn(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-static void
+static inline void
 take(struct digest *s, uint64_t word)
 {
     s->v[3] ^= word;
@@ -56,30 +56,33 @@ digest_begin(struct digest *s, const struct digest_key *key)
     };
 }
 
-/* Words at once, where they begin a new one. */
+/* n bytes, up to 8, behind the `has` that are there: wherever in a word they come to stand. */
+static void
+append(struct digest *s, size_t has, uint64_t word, size_t n)
+{
+    s->word |= word << 8 * has;
+    s->size += n;
+    if (has + n < 8)
+        return;
+    take(s, s->word);
+    s->word = has > 0 ? word >> 8 * (8 - has) : 0;
+}
+
 void
 digest_add(struct digest *s, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
+    size_t has = s->size & 7;
     uint64_t word;
 
-    while (n > 0) {
-        if ((s->size & 7) == 0 && n >= sizeof(word)) {
-            memcpy(&word, p, sizeof(word));
-            take(s, le64toh(word));
-            s->size += sizeof(word);
-            p += sizeof(word);
-            n -= sizeof(word);
-            continue;
-        }
-        s->word |= (uint64_t)*p << 8 * (s->size & 7);
-        p++;
-        n--;
-        if ((++s->size & 7) == 0) {
-            take(s, s->word);
-            s->word = 0;
-        }
+    for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        append(s, has, le64toh(word), sizeof(word));
     }
+    word = 0;
+    for (size_t i = 0; i < n; i++)
+        word |= (uint64_t)p[i] << 8 * i;
+    append(s, has, word, n);
 }
 
 uint64_t
@@ -93,16 +96,30 @@ digest_end(struct digest s)
     return s.v[0] ^ s.v[1] ^ s.v[2] ^ s.v[3];
 }
 
-uint64_t
-digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m)
+void
+digest_part(struct digest *s, const struct digest_key *key, const void *a, size_t n)
 {
-    struct digest s;
+    digest_begin(s, key);
+    take(s, n);
+    digest_add(s, a, n);
+}
+
+uint64_t
+digest_whole(const struct digest *part, const void *b, size_t m)
+{
+    struct digest s = *part;
     uint64_t digest;
 
-    digest_begin(&s, key);
-    take(&s, n);
-    digest_add(&s, a, n);
     digest_add(&s, b, m);
     digest = digest_end(s);
     return digest != 0 ? digest : 1;
+}
+
+uint64_t
+digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m)
+{
+    struct digest part;
+
+    digest_part(&part, key, a, n);
+    return digest_whole(&part, b, m);
 }

@@ -31,4 +31,8 @@ uint64_t digest_end(struct digest d);
 /* Of a name of two parts (either may be empty); never 0. Where one ends and the next begins counts. */
 uint64_t digest_make(const struct digest_key *key, const void *a, size_t n, const void *b, size_t m);
 
+/* The same, for many names whose first part is one: that part's, and with it each of them. */
+void digest_part(struct digest *part, const struct digest_key *key, const void *a, size_t n);
+uint64_t digest_whole(const struct digest *part, const void *b, size_t m);
+
 #endif

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 
-#include "shm/digest.h"
 #include "shm/pair.h"
 #include "shm/segment.h"
 
@@ -137,6 +136,21 @@ uint64_t
 limits_digest(const struct limits_table *t, const void *place, size_t n, const void *key, size_t m)
 {
     return digest_make(&t->key, place, n, key, m);
+}
+
+struct digest
+limits_place(const struct limits_table *t, const void *place, size_t n)
+{
+    struct digest part;
+
+    digest_part(&part, &t->key, place, n);
+    return part;
+}
+
+uint64_t
+limits_digest_at(const struct digest *place, const void *key, size_t m)
+{
+    return digest_whole(place, key, m);
 }
 
 /* Entries */

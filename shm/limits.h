@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/digest.h"
+
 struct limits_table;
 
 /* Master: a table of about `size` bytes; NULL with errno. */
@@ -25,6 +27,10 @@ size_t limits_size(const struct limits_table *t);           /* as asked for at l
 
 /* Two parts of a bucket's name (where it is written; whose it is): keyed, so that nobody can aim at a set. */
 uint64_t limits_digest(const struct limits_table *t, const void *place, size_t n, const void *key, size_t m);
+
+/* The same from where all buckets of a place begin. */
+struct digest limits_place(const struct limits_table *t, const void *place, size_t n);
+uint64_t limits_digest_at(const struct digest *place, const void *key, size_t m);
 
 struct limits_verdict {
     bool passes;

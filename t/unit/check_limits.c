@@ -29,6 +29,37 @@ digest(struct limits_table *t, const char *key)
     return limits_digest(t, "place", 5, key, strlen(key));
 }
 
+/* However bytes come. */
+START_TEST(a_digest_is_of_bytes_in_a_row)
+{
+    const struct digest_key key = {{1, 2}};
+    char bytes[64];
+    struct limits_table *t = make(1000);
+    struct digest place = limits_place(t, "place", 5);
+
+    ck_assert_uint_eq(limits_digest_at(&place, "ab", 2), digest(t, "ab"));
+    ck_assert_uint_eq(limits_digest_at(&place, "key 12345678", 12), digest(t, "key 12345678"));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)(i * 37 + 200);
+    for (size_t n = 0; n <= sizeof(bytes); n++) {
+        struct digest single;
+
+        digest_begin(&single, &key);
+        for (size_t i = 0; i < n; i++)
+            digest_add(&single, bytes + i, 1);
+        for (size_t first = 0; first <= n; first++) {
+            struct digest two;
+
+            digest_begin(&two, &key);
+            digest_add(&two, bytes, first);
+            digest_add(&two, bytes + first, n - first);
+            ck_assert_uint_eq(digest_end(two), digest_end(single));
+        }
+    }
+    limits_detach(t);
+}
+END_TEST
+
 START_TEST(a_table_is_attached)
 {
     struct limits_table *t = make(1000000), *again;
@@ -304,6 +335,7 @@ main(void)
     TCase *tc = tcase_create("all");
 
     tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, a_digest_is_of_bytes_in_a_row);
     tcase_add_test(tc, a_table_is_attached);
     tcase_add_test(tc, a_bucket_empties_and_fills);
     tcase_add_test(tc, one_is_given_back);
