@@ -9,8 +9,7 @@
 
 #include <errno.h>
 
-#define SHORT_REST (BUFFER_SIZE / 2)
-#define SPLICE_LEAST (32 * 1024)        /* less is cheaper copied */
+#define SHORT_REST (BUFFER_SIZE / 2)    /* is no dearer copied than spliced */
 #define HEAD_MOST 2048          /* that a head alone hardly exceeds */
 
 ssize_t
@@ -148,13 +147,6 @@ splice_some(struct h1_reader *rd, struct flow *body, size_t most)
     return errno == EAGAIN || errno == ENOBUFS ? -1 : -2;
 }
 
-/* Whether the rest is long enough for a pipe. What comes while one holds something goes there too. */
-static bool
-may_splice(const struct h1_reader *rd, const struct flow *body)
-{
-    return body->pipe != NULL || (rd->framing == H1_LENGTH && rd->left >= SPLICE_LEAST);
-}
-
 /* Where slices point into `in`, it is kept as long as a decent read fits behind them. */
 static void
 renew(struct h1_reader *rd)
@@ -212,7 +204,7 @@ read_plain(struct h1_reader *rd, struct flow *body, bool splice, size_t *budget)
         }
         if (by_length && room > rd->left)
             room = (size_t)rd->left;
-        n = splice && may_splice(rd, body) ? splice_some(rd, body, room) : read_some(rd, body, room);
+        n = splice && by_length ? splice_some(rd, body, room) : read_some(rd, body, room);
         if (n <= 0)
             return not_read(n, by_length);
         if (by_length)
