@@ -95,7 +95,7 @@ def nginx(origin, load, more=""):
     zone = when("cache", load, f"""
     proxy_cache_path WHERE/cache keys_zone=z:10m max_size={MEMORY}m use_temp_path=off;""")
     return programs.nginx(f"""{zone}
-    upstream app {{ server {origin.address}; keepalive 64; keepalive_requests 1000000000; }}
+    upstream app {{ server {origin.address}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port}{when("tls", load, " ssl")}{when("h2", load, " http2")};{secure}
         {more}
