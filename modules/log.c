@@ -65,7 +65,8 @@ escape(char *to, struct str s)
 
 /*
  * A line in the making, in a place that all lines share: each is in its log's buffer before the next begins. Where it is
- * as long as a line may be nothing is added any more.
+ * as long as a line may be nothing is added any more: then `at` stands at `end`, or where the last step of a value led
+ * beyond it, and what is behind `end` is cut.
  */
 struct text {
     char *at, *end;
@@ -75,7 +76,7 @@ struct text {
 static void
 put(struct text *t, struct str s)
 {
-    size_t room = (size_t)(t->end - t->at);
+    size_t room = t->at < t->end ? (size_t)(t->end - t->at) : 0;
 
     if (s.n > 0)
         t->at = mempcpy(t->at, s.p, s.n < room ? s.n : room);

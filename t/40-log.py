@@ -36,6 +36,14 @@ def test_nothing_a_client_sends_breaks_a_line():
     assert entry.count('"') - entry.count('\\"') == 6 and not re.search(r"[^ -~]", entry), entry
 
 
+def test_a_line_that_is_too_long_is_cut():
+    weir = proxy(Origin(), "limits: {request_header: 32k, request_headers: 48k}")
+    for n in range(8):      # wherever its end comes among the bytes that are written at once
+        weir.get("/" + n * "p", "Referer: " + 8000 * "\x80" + 1000 * "r", "User-Agent: u/1.0")
+    for entry in weir.access(8):
+        assert len(entry) == 32 * 1024 and entry.endswith("rrr"), (len(entry), entry[-9:])
+
+
 def test_every_request_has_one_line():
     def answer(peer, request):
         if request.target == "/cut":
