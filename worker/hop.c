@@ -52,7 +52,8 @@ remove_named(struct fields *f, const struct fields *said)
         if (said->v[i].id != FIELD_CONNECTION || said->v[i].gone)
             continue;
         list = said->v[i].value;
-        if (str_ieq(list, STR("keep-alive")))   /* what nearly everyone says */
+        /* what nearly everyone says */
+        if (str_ieq(list, STR("keep-alive")) || str_ieq(list, STR("close")))
             continue;
         while (str_list_next(&list, &member))
             if (!is_kept(member))

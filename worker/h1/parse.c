@@ -270,6 +270,10 @@ take_connection(struct h1_head *h, struct str list)
         h->connection_keep_alive = true;
         return 0;
     }
+    if (str_ieq(list, STR("close"))) {
+        h->connection_close = true;
+        return 0;
+    }
     while (str_list_next(&list, &option)) {
         if (++h->connection_members > CONNECTION_MOST)
             return 400;
