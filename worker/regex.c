@@ -32,7 +32,7 @@
 
 struct regex {
     pcre2_code *code;
-    bool jit;
+    bool jit;                   /* it may be matched by that alone */
     struct str source;
     unsigned groups;
 };
@@ -130,9 +130,10 @@ regex_compile(struct str pattern, struct arena *a, struct str *why, size_t *offs
         return NULL;
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);    /* where it fails the interpreter serves */
+    /* what only a pattern's beginning may say, as (*NOTEMPTY), pcre2_match heeds and pcre2_jit_match does not */
     pcre2_pattern_info(code, PCRE2_INFO_JITSIZE, &jit);
     re = arena_alloc(a, sizeof(*re));
-    *re = (struct regex){.code = code, .jit = jit > 0, .source = arena_copy(a, pattern), .groups = groups};
+    *re = (struct regex){.code = code, .jit = jit > 0 && start == 0, .source = arena_copy(a, pattern), .groups = groups};
     return re;
 }
 

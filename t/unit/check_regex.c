@@ -189,6 +189,8 @@ START_TEST(patterns_mean_what_they_say)
         {"(?|(b)|(c))", "abc", "b"},
         {"\\Ab|c", "abc", "c"},
         {"(*NO_JIT)(*NOTEMPTY)x*|b", "abc", "b"},
+        {"(*NOTEMPTY)x*|b", "abc", "b"},
+        {"(*NOTEMPTY_ATSTART)x*|b", "bbb", "b"},
         {"(*ANYCRLF)c", "abc", "c"},
         {"(*FAIL)|c", "abc", "c"},
         {"^(a(?1)?b)$", "aabb", "aabb"},
