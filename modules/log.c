@@ -64,9 +64,9 @@ escape(char *to, struct str s)
 }
 
 /*
- * A line in the making, in a place that all lines share: each is in its log's buffer before the next begins. Where it is
- * as long as a line may be nothing is added any more: then `at` stands at `end`, or where the last step of a value led
- * beyond it, and what is behind `end` is cut.
+ * A line in the making, in a place that all lines share: each is in its log's buffer before the next begins. Where it
+ * is as long as a line may be nothing is added any more: then `at` stands at `end`, or where the last step of a value
+ * led beyond it, and what is behind `end` is cut.
  */
 struct text {
     char *at, *end;
@@ -90,7 +90,8 @@ plain_word(const char *p)
     uint64_t x;
 
     memcpy(&x, p, sizeof(x));
-    return ((x | (x - each * ' ') | (x + each) | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each)) & each << 7) == 0;
+    x |= (x - each * ' ') | (x + each) | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each);
+    return (x & each << 7) == 0;
 }
 
 static void

@@ -29,12 +29,12 @@ struct gram {
 struct grams {
     struct gram v[FACTS_GRAMS];
     size_t n;                   /* 0: nothing is known */
-    uint64_t cost;              /* how many rows of bytes they are; a row of two counts more, for it says less */
+    uint64_t cost;              /* how many rows of bytes they are; one of two bytes counts more: it says less */
 };
 
 /*
- * lead: the match's first bytes, one after the other; it has at least as many. first, last: of either, where it has any,
- * at least one gram is within each match. any: at least one of these bytes is (all 256: nothing is known).
+ * lead: the match's first bytes, one after the other; it has at least as many. first, last: of either, where it has
+ * any, at least one gram is within each match. any: at least one of these bytes is (all 256: nothing is known).
  */
 struct regex_facts {
     struct byte_set lead[FACTS_LEAD];

@@ -53,8 +53,8 @@ def machine(o):
                                 "varnish", "wrk", "nghttp2-client"]).stdout
     return [f"{model[1] if model else os.uname().machine}, {os.cpu_count()} cores, Linux {os.uname().release}; "
             f"load average before: {os.getloadavg()[1]:.1f}", versions.rstrip(", "),
-            f"median of {o.rounds} rounds of {o.seconds} s; one worker on core {programs.PEER}, origin and generator on core "
-            f"{programs.LOAD}", ""]
+            f"median of {o.rounds} rounds of {o.seconds} s; one worker on core {programs.PEER}, origin and generator "
+            f"on core {programs.LOAD}", ""]
 
 
 def start(load, origin, only):
@@ -84,7 +84,8 @@ def rounds(load, o):
                 results[name].append(m := measure.measure(server, load, seconds))
                 # of answers that were under way when time was up a part has been read
                 slack = 0.02 + load.connections / (m.rate * seconds)
-                assert load.streams > 1 or abs(m.size / size - 1) < slack, f"{name} gave {m.size:.0f} bytes for an answer of {size}"
+                assert load.streams > 1 or abs(m.size / size - 1) < slack, (
+                    f"{name} gave {m.size:.0f} bytes for an answer of {size}")
                 assert not load.quiet or origin.asked() == before, f"{name} asked the origin"
             order = order[1:] + order[:1]
         return results
@@ -98,7 +99,7 @@ def medians(results):
 
 
 def ratio(load, results, name):
-    """The subject's figure to that one's: the median of what it was in each round, in which they ran one after the other."""
+    """The subject's figure to that one's: the median over the rounds, in each of which they ran one after the other."""
     return statistics.median(getattr(own, load.judged) / getattr(other, load.judged)
                              for own, other in zip(results[load.subject], results[name]))
 
@@ -158,7 +159,9 @@ def main():
         tell()
     good = True
     if not o.loads or "instructions" in o.loads:
-        figures = {row: figure for l in loads.LOADS if l.instructions for row, figure in instructions.count(l).items()}
+        figures = {}
+        for load in loads.LOADS:
+            figures |= instructions.count(load) if load.instructions else {}
         told, good = instructions.compare(figures)
         for line in told:
             tell(line)

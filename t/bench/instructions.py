@@ -78,8 +78,9 @@ def recorded():
 def record(figures):
     """Those that were counted, beside those that were not."""
     rows = recorded() | figures
-    programs.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py (where it is\n"
-                "# another weir than the load's subject: with its name), and the figure. `sh t/bench/run instructions` compares, with --record it writes this file.\n"
+    programs.write(RECORD, "# Instructions that weir executes in user space for one request: a load of loads.py\n"
+                "# (where it is another weir than the load's subject: with its name), and the figure.\n"
+                "# `sh t/bench/run instructions` compares, with --record it writes this file.\n"
                 + "".join(f"{name} {rows[name]}\n" for name in sorted(rows)))
 
 

@@ -205,8 +205,8 @@ put_item(struct text *t, int depth)
         put(t, ")");
     }
     if (upto(3) == 0)
-        PUT_ONE(t, "?", "*", "+", "??", "*?", "+?", "*+", "++", "?+", "{0}", "{1}", "{2}", "{3}", "{0,1}", "{1,}", "{2,3}",
-                "{0,}", "{9}", "{,2}", "{2}{2}");
+        PUT_ONE(t, "?", "*", "+", "??", "*?", "+?", "*+", "++", "?+", "{0}", "{1}", "{2}", "{3}", "{0,1}", "{1,}",
+                "{2,3}", "{0,}", "{9}", "{,2}", "{2}{2}");
 }
 
 static void
@@ -244,8 +244,8 @@ hold_against_plain(const struct regex *const *all, size_t n, struct str subject)
         if (regex_scan_may(&scan, i))
             continue;
         out++;
-        ck_assert_msg(regex_match(all[i], subject, NULL) != REGEX_YES, "%.*s matches %.*s", STR_ARG(regex_source(all[i])),
-                      STR_ARG(subject));
+        ck_assert_msg(regex_match(all[i], subject, NULL) != REGEX_YES, "%.*s matches %.*s",
+                      STR_ARG(regex_source(all[i])), STR_ARG(subject));
     }
     return out;
 }
