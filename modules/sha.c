@@ -109,7 +109,7 @@ struct known {
 
 static struct known known[1 << KNOWN_BITS];
 
-/* Where it is remembered. Inputs that share a place, by chance or by a client's will, only make each other forgotten. */
+/* Where it is remembered. Inputs that share a place, by chance or a client's will, only make each other forgotten. */
 static struct known *
 place(const uint8_t *bytes, size_t n)
 {

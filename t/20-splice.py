@@ -13,7 +13,8 @@ from lib.weir import Origin, proxy, run, start, temp_dir, truncated, wait
 GET = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 DATA = os.urandom(5 << 20)
 # around all that decides whether and how far something is spliced: reads, pipes, the buffer
-SIZES = [n + d for n in (2048, 8192, 16384, 32768, 65536, 131072, 1 << 20) for d in (-1, 0, 1)] + [40000, 300007, 5 << 20]
+SIZES = [n + d for n in (2048, 8192, 16384, 32768, 65536, 131072, 1 << 20) for d in (-1, 0, 1)]
+SIZES += [40000, 300007, 5 << 20]
 
 
 def head(size, more=0):

@@ -133,7 +133,8 @@ regex_compile(struct str pattern, struct arena *a, struct str *why, size_t *offs
     /* what only a pattern's beginning may say, as (*NOTEMPTY), pcre2_match heeds and pcre2_jit_match does not */
     pcre2_pattern_info(code, PCRE2_INFO_JITSIZE, &jit);
     re = arena_alloc(a, sizeof(*re));
-    *re = (struct regex){.code = code, .jit = jit > 0 && start == 0, .source = arena_copy(a, pattern), .groups = groups};
+    *re = (struct regex){.code = code, .source = arena_copy(a, pattern), .groups = groups};
+    re->jit = jit > 0 && start == 0;
     return re;
 }
 

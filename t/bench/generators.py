@@ -58,8 +58,8 @@ def wrk(server, load, seconds):
 def h2load(server, load, seconds):
     """HTTP/2, so many requests at once on each connection."""
     log = os.path.join(programs.folder(), "log")
-    out = run(["h2load", "-t1", f"-c{load.connections}", f"-m{load.streams}", f"-D{seconds}", "--log-file", log, f"-H:authority: {origins.NAME}",
-               *(f"-H{line}" for line in load.fields),
+    out = run(["h2load", "-t1", f"-c{load.connections}", f"-m{load.streams}", f"-D{seconds}", "--log-file", log,
+               f"-H:authority: {origins.NAME}", *(f"-H{line}" for line in load.fields),
                f"{load.scheme}://127.0.0.1:{server.port}/{load.file}"], seconds)
     done = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out)
     codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", out)

@@ -1,9 +1,9 @@
 """
 How weir's cost grows: what one answer costs with more connections, workers, cached objects and routes.
 
-All of 1 KiB, over HTTP/1.1 with keep-alive; 64 requests are under way at a time (one on each connection, where these are
-fewer), and connections, objects and routes have their turns. However many workers there are, they share one core: what
-grows with their number is what they do to each other.
+All of 1 KiB, over HTTP/1.1 with keep-alive; 64 requests are under way at a time (one on each connection, where these
+are fewer), and connections, objects and routes have their turns. However many workers there are, they share one core:
+what grows with their number is what they do to each other.
 """
 
 import os
@@ -178,7 +178,8 @@ def script(figures):
             plots.append(f"${name}_{curve} with linespoints ls {1 if curve == 'proxied' else 2} title '{curve}'")
         ticks = ", ".join(f"'{at:,}' {at}" for at in places)
         out.append(f"set title '{p.title}'; set xlabel '{p.unit}'; set xtics ({ticks})\n"
-                   f"set xrange [{places[0] / 1.3}:{places[-1] * 1.3}]; set yrange [0:{top * 1.25}]\nplot {', '.join(plots)}")
+                   f"set xrange [{places[0] / 1.3}:{places[-1] * 1.3}]; set yrange [0:{top * 1.25}]\n"
+                   f"plot {', '.join(plots)}")
     return "\n".join(out + ["unset multiplot\n"])
 
 
@@ -198,8 +199,8 @@ def run(o, tell):
             was = figures.get((name, curve, at))
             tell(f"{name:<14}{curve:<13}{at:>10}{us:>12.2f}{f'{was:.2f}' if was else '-':>10}")
             figures[name, curve, at] = us
-    programs.write(DATA, "# What one answer costs weir, microseconds of CPU, as read by `sh t/bench/run growth`: see growth.py\n"
-                   "# panel curve at us\n" + "".join(
+    programs.write(DATA, "# What one answer costs weir, microseconds of CPU, as read by `sh t/bench/run growth`: see "
+                   "growth.py\n# panel curve at us\n" + "".join(
                        f"{name} {curve} {at} {us:.2f}\n" for (name, curve, at), us in sorted(figures.items())))
     try:
         draw(figures)

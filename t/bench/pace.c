@@ -12,8 +12,8 @@
  * their turn, and neighbours aren't asked for one after the other.
  *
  * Once all is answered it prints: requests, answers other than 200, seconds, the bytes of all answers, and
- * milliseconds: p50, p99, p99.9; it keeps its connections until its input ends. What isn't HTTP, or closes a connection,
- * ends it with an error. Only the benchmarks run it, on loopback.
+ * milliseconds: p50, p99, p99.9; it keeps its connections until its input ends. What isn't HTTP, or closes a
+ * connection, ends it with an error. Only the benchmarks run it, on loopback.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

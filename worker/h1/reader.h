@@ -28,7 +28,7 @@ struct h1_reader {
 };
 
 enum h1_read {
-    H1_READ_WAIT,               /* the flow is full, the socket is empty or may be, or the turn is over (*budget is 0) */
+    H1_READ_WAIT,               /* the flow is full, the socket is or may be empty, the turn is over (*budget is 0) */
     H1_READ_END,                /* the content is whole */
     H1_READ_EOF,                /* the peer closed in the middle */
     H1_READ_ERROR,              /* a reset, most likely */

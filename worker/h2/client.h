@@ -39,7 +39,7 @@ enum h2_wait {
     H2_WAIT_END,                /* all that is left to say to be taken */
 };
 
-/* What tells who wastes weir's time: apart, so that clients of HTTP/1, which lie in as much memory, need none for it. */
+/* What tells who wastes weir's time: apart, so that clients of HTTP/1, in as much memory, need none for it. */
 struct h2_watch {
     struct h2_frames frames;    /* those that come in */
     struct h2_score score;
