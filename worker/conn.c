@@ -5,6 +5,7 @@
 #include "worker/conn.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 #define LINGER_MS 5000          /* without a byte */
 #define LINGER_MOST_MS 30000
 #define LINGER_TURN 64          /* reads a turn */
+#define CROWD 1000              /* connections: what fewer held is not worth giving back */
+#define CROWD_GONE_MS 1000
 
 static struct conn *newest_quiet, *oldest_quiet;
 
@@ -99,6 +102,32 @@ conn_evict(void)
     return true;
 }
 
+/* --- memory --- */
+
+static void give_back(struct timer *t);
+
+static size_t crowd;            /* connections at most, since memory was given back */
+static struct timer gone = {.fire = give_back};
+
+static bool
+has_gone(void)
+{
+    return crowd >= CROWD && worker.connections < crowd / 4;
+}
+
+/* What a crowd held lies between what others still hold, where malloc keeps it for the next. */
+static void
+give_back(struct timer *t)
+{
+    (void)t;
+    if (!has_gone())
+        return;
+    crowd = worker.connections;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 /* --- the end --- */
 
 static void
@@ -137,6 +166,8 @@ conn_close(struct conn *c)
     c->deferred.free = release;
     loop_defer(&c->deferred);
     worker.connections--;
+    if (has_gone() && !timer_is_set(&gone))
+        timer_set(&gone, CROWD_GONE_MS);
     accept_resume();
 }
 
@@ -280,6 +311,8 @@ conn_new(int fd, const struct listener *l, const struct ip *peer, uint16_t port)
     c->local_port = l->address.port;
     c->counted = SLOTS_CONNS;
     worker.connections++;
+    if (worker.connections > crowd)
+        crowd = worker.connections;
     count_accepted(l);
     conn_become(c, &conn_opening);
 }
