@@ -50,7 +50,8 @@ def test_a_bad_file_changes_nothing():
 
 def test_addresses_come_and_go():
     weir = start(ANSWER)
-    port, path = free_port(), f"{temp_dir()}/s"
+    # at all addresses, since others may use it at another one
+    port, path = free_port("0.0.0.0"), f"{temp_dir()}/s"
     weir.reload(listen(f"127.0.0.1:{weir.port}", f"127.0.0.1:{port}", f"unix:{path}"))
     assert accepts(weir.address) and accepts(("127.0.0.1", port)) and accepts(path)
     weir.reload(listen(f"127.0.0.1:{port}"))

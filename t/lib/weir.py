@@ -33,14 +33,14 @@ class Skip(Exception):
 
 
 def wait(condition, what, seconds=DEADLINE):
-    """Polls until the condition holds, and returns its value."""
+    """Polls until the condition holds, and returns its value. what: a text, or what makes it once it is needed."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}")
+            raise AssertionError(f"waited {seconds} s for {what() if callable(what) else what}")
         time.sleep(0.005)
 
 
@@ -419,10 +419,10 @@ class Weir:
             if self.process.poll() is not None:
                 raise AssertionError(f"weir ended with {self.process.returncode}: {self.errors()}")
             return self.accepts() >= times
-        wait(ready, f"weir to accept: {self.errors()}")
+        wait(ready, lambda: f"weir to accept: {self.errors()}")
 
     def wait_log(self, pattern):
-        return wait(lambda: re.search(pattern, self.errors()), f"/{pattern}/ in the error log")
+        return wait(lambda: re.search(pattern, self.errors()), lambda: f"/{pattern}/ in the error log: {self.errors()}")
 
     def kill(self, number):
         self.process.send_signal(number)
