@@ -118,6 +118,22 @@ HEAD = (f"{'load':<14}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':
         f"{'of its':>9}")
 
 
+COLUMNS = ("weir", "nginx", "haproxy", "h2o", "varnish")
+UNITS = {"cpu": ("us", 1), "p99": ("ms", 1), "memory": ("MiB", 1 / 1024)}
+
+
+def matrix(measured):
+    """Everybody's judged figure, a line for each load: what a README has room for. `bare`: the least of the limits."""
+    yield f"{'load':<14}{'':<4}" + "".join(f"{name:>9}" for name in COLUMNS + ("bare",))
+    for load, results in measured:
+        unit, scale = UNITS[load.judged]
+        figures = {name: getattr(m, load.judged) * scale for name, m in medians(results).items()}
+        limits = [figure for name, figure in figures.items() if name in peers.PEERS and peers.PEERS[name].limit]
+        cells = [figures.get(name) for name in COLUMNS] + [min(limits, default=None)]
+        if load.subject == "weir":
+            yield (f"{load.name:<14}{unit:<4}" + "".join(f"{'' if c is None else f'{c:.2f}':>9}" for c in cells)).rstrip()
+
+
 def judge(load, results):
     """What the load's figures had to be, and are: each as name, against whom, at most, measured."""
     middle = medians(results)
@@ -145,7 +161,7 @@ def main():
         return not o.loads or load.name in o.loads or load.group in o.loads
 
     if chosen := [l for l in loads.LOADS if wanted(l)]:
-        judged = []
+        judged, measured = [], []
         for line in machine(o) + [HEAD]:
             tell(line)
         for load in chosen:
@@ -154,7 +170,8 @@ def main():
                 tell(row)
             tell()
             judged += judge(load, results)
-        for line in verdicts(judged):
+            measured.append((load, results))
+        for line in [*matrix(measured), "", *verdicts(judged)]:
             tell(line)
         tell()
     good = True
