@@ -1,9 +1,12 @@
 #!/usr/bin/python3
-"""A request refused with its body unread: the client that only then reads still sees the answer."""
+"""What a client sends and nobody reads takes nothing of the answer from it, though it only then begins to read."""
+
+import os
 
 from lib.weir import Origin, proxy, run, start
 
 SIZE = 4 << 20
+DATA = os.urandom(SIZE)
 
 
 def refuse(weir, status, size=SIZE, request="POST / HTTP/1.1\r\nHost: t\r\n"):
@@ -58,6 +61,25 @@ def test_respond_reads_or_closes():
     else:
         assert c.quiet()
     assert len(weir.access()) == 1
+
+
+def test_behind_the_last_request():
+    """The end of its answer waits for the FIN, which comes before all that is unread is thrown away."""
+    def answer(_, request):
+        body = DATA[:int(request.target[1:])]
+        if request.get("X") == "chunks":
+            return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    weir = proxy(Origin(answer))
+    for size in (1, 1000, 100000, SIZE):
+        for request in ("GET /%d HTTP/1.1\r\nHost: t\r\nConnection: close\r\n", "GET /%d HTTP/1.0\r\n",
+                        "GET /%d HTTP/1.0\r\nX: chunks\r\n"):
+            for more in (0, 1, 100000):
+                c = weir.connect(receive_buffer=4096)
+                c.send(request % size + "\r\n" + more * "x")
+                assert c.response().body == DATA[:size], (size, request, more)
+                assert c.ended()
 
 
 if __name__ == "__main__":
