@@ -17,6 +17,7 @@ import policies
 import programs
 
 MEMORY = 256            # MiB, of each cache
+SPARE = 1000            # connections that are allowed beside the clients': room for them is made beforehand
 
 
 def when(word, load, text):
@@ -75,6 +76,16 @@ def nginx_log(origin, load):
     return server
 
 
+def nginx_files(load):
+    """How it sends what its cache has: for each size what costs it least."""
+    size = len(origins.CONTENT[load.file])
+    if size <= 32 << 10:
+        return "sendfile off;"          # head and content in one write
+    if size < 1 << 20:
+        return "sendfile on;"           # with tcp_nopush the last piece waits for an acknowledgement that is delayed
+    return "sendfile on; tcp_nopush on;"
+
+
 def nginx(origin, load, more=""):
     """more: of its only server."""
     port, c = lib.free_port(), origins.certificate()
@@ -103,9 +114,12 @@ def nginx(origin, load, more=""):
             proxy_pass http://app;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_buffers 8 32k;
+            proxy_busy_buffers_size 128k;
+            proxy_max_temp_file_size 0;
             {when("cache", load, "proxy_cache z;")}{code}
         }}
-    }}""", port, connections=10000)
+    }}""", port, connections=load.connections + SPARE, files=nginx_files(load))
 
 
 def haproxy(origin, load):
@@ -124,13 +138,16 @@ def haproxy(origin, load):
     conf = programs.write(f"{where}/haproxy.cfg", f"""
 global
     nbthread 1
-    maxconn 9900
+    maxconn {load.connections + SPARE}
+    maxpipes 128
+    tune.pipesize {1 << 20}
 defaults
     mode http
     timeout client 60s
     timeout server 60s
     timeout connect 3s
     http-reuse always
+    option splice-response
 {kept}frontend clients
     bind 127.0.0.1:{port}{secure}
     default_backend app
@@ -149,7 +166,7 @@ def h2o(origin, load):
     conf = programs.write(f"{where}/h2o.conf", f"""
 {"user: root" if os.getuid() == 0 else ""}
 num-threads: 1
-max-connections: 9900
+max-connections: {load.connections + SPARE}
 proxy.timeout.keepalive: 60000
 http1-request-timeout: 60
 listen:

@@ -78,8 +78,8 @@ class Program:
             self.process.wait()
 
 
-def nginx(http, port, core=PEER, connections=19900):
-    """http: what stands in its http block, where WHERE is its folder."""
+def nginx(http, port, core=PEER, connections=19900, files="sendfile on; tcp_nopush on;"):
+    """http: what stands in its http block, where WHERE is its folder; files: how it sends them."""
     where = folder()
     temps = "".join(f"    {kind}_temp_path {where}/{kind};\n"
                     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -95,8 +95,7 @@ http {{
     access_log off;
     keepalive_requests 1000000000;
     keepalive_timeout 60s;
-    sendfile on;
-    tcp_nopush on;
+    {files}
     open_file_cache max=1000;
 {temps}{http.replace("WHERE", where)}
 }}
