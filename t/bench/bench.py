@@ -4,6 +4,8 @@
 import argparse
 import os
 import re
+import resource
+import signal
 import statistics
 import sys
 
@@ -45,14 +47,25 @@ def options():
     return o
 
 
+def room(chosen):
+    """Descriptors for every client, and for one connection to the origin each."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for load in chosen:
+        if 0 <= most < 2 * load.connections + peers.SPARE:
+            raise SystemExit(f"{load.name} needs {2 * load.connections + peers.SPARE} descriptors, and `ulimit -Hn` "
+                             f"is {most}.")
+
+
 def machine(o):
     """What the figures were read on, and how much else it had to do."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = re.search(r"^model name\s*: (.*)", f.read(), re.M)
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as f:
+        congestion = f.read()
     versions = lib.run_command(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "h2o", "haproxy", "nginx-light",
                                 "varnish", "wrk", "nghttp2-client"]).stdout
     return [f"{model[1] if model else os.uname().machine}, {os.cpu_count()} cores, Linux {os.uname().release}; "
-            f"load average before: {os.getloadavg()[1]:.1f}", versions.rstrip(", "),
+            f"TCP with {congestion.strip()}; load average before: {os.getloadavg()[1]:.1f}", versions.rstrip(", "),
             f"median of {o.rounds} rounds of {o.seconds} s; one worker on core {programs.PEER}, origin and generator "
             f"on core {programs.LOAD}", ""]
 
@@ -131,7 +144,8 @@ def matrix(measured):
         limits = [figure for name, figure in figures.items() if name in peers.PEERS and peers.PEERS[name].limit]
         cells = [figures.get(name) for name in COLUMNS] + [min(limits, default=None)]
         if load.subject == "weir":
-            yield (f"{load.name:<14}{unit:<4}" + "".join(f"{'' if c is None else f'{c:.2f}':>9}" for c in cells)).rstrip()
+            text = "".join(f"{'' if c is None else f'{c:.2f}':>9}" for c in cells)
+            yield f"{load.name:<14}{unit:<4}{text}".rstrip()
 
 
 def judge(load, results):
@@ -149,8 +163,17 @@ def verdicts(judged):
         yield f"{name:<14}{names:<32}{most:>9.2f}{measured:>10.2f}{'' if measured <= most else '   over'}"
 
 
+def leave(number, _):
+    """Whatever ends it, what was started is stopped."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main():
     o = options()
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(number) != signal.SIG_IGN:      # as nohup leaves it
+            signal.signal(number, leave)
     lines = []
 
     def tell(line=""):
@@ -162,6 +185,7 @@ def main():
 
     if chosen := [l for l in loads.LOADS if wanted(l)]:
         judged, measured = [], []
+        room(chosen)
         for line in machine(o) + [HEAD]:
             tell(line)
         for load in chosen:

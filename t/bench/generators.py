@@ -48,6 +48,7 @@ def wrk(server, load, seconds):
                *(("--", str(load.clients), str(before)) if load.clients else ())], seconds)
     assert "Socket errors" not in out and "Non-2xx" not in out, out
     requests = int(re.search(r"(\d+) requests in", out)[1])
+    assert requests > 0, f"nothing is answered within {seconds} s: {out}"
     server.asked = before + requests
     number, unit = re.search(r"requests in [^,]+, ([\d.]+)([KMGT]?)B read", out).groups()
     return Told(requests, float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
@@ -69,6 +70,7 @@ def h2load(server, load, seconds):
     os.unlink(log)
     number, unit = re.search(r"traffic: \S+ \((\d+)\) total()", out).groups()
     requests = int(done[1])
+    assert requests > 0, f"nothing is answered within {seconds} s: {out}"
     return Told(requests, float(re.search(r"finished in [^,]+, ([\d.]+) req/s", out)[1]),
                 times[len(times) * 99 // 100] / 1000, float(number) / requests)
 

@@ -6,8 +6,6 @@ import ssl
 import subprocess
 import zlib
 
-import brotli
-
 from lib import weir as lib
 
 import origins
@@ -67,6 +65,7 @@ def plain(response, coding):
         assert d.eof and not d.unused_data, response
         return content
     if coding == "br":
+        import brotli       # pylint: disable=import-outside-toplevel; --help needs no package
         return brotli.decompress(response.body)
     if coding == "zstd":
         return subprocess.run(["zstd", "-dcq"], input=response.body, stdout=subprocess.PIPE, check=True).stdout
