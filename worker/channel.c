@@ -8,13 +8,25 @@
 
 #include "worker/tls/session.h"
 
-static ssize_t
-read_socket(struct channel *ch, char *to, size_t n)
+static size_t
+length_of(const struct iovec *iov, int count)
 {
+    size_t n = 0;
+
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    return n;
+}
+
+static ssize_t
+read_socket(struct channel *ch, const struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t got;
 
     do
-        got = recv(ch->io.fd, to, n, MSG_DONTWAIT);
+        got = count == 1 ? recv(ch->io.fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
+                         : recvmsg(ch->io.fd, &msg, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
     if (got < 0) {
         if (errno != EAGAIN)
@@ -23,17 +35,23 @@ read_socket(struct channel *ch, char *to, size_t n)
         return -1;
     }
     /* a short read emptied the socket: only a FIN could be behind it, and that was told */
-    if ((size_t)got < n && !ch->io.hangup)
+    if ((size_t)got < length_of(iov, count) && !ch->io.hangup)
         ch->io.readable = false;
     return got;
 }
 
 ssize_t
-channel_read(struct channel *ch, char *to, size_t n)
+channel_readv(struct channel *ch, const struct iovec *iov, int n)
 {
     if (!ch->io.readable)
         return -1;
-    return ch->tls != NULL ? tls_read(ch, to, n) : read_socket(ch, to, n);
+    return ch->tls != NULL ? tls_read(ch, iov->iov_base, iov->iov_len) : read_socket(ch, iov, n);
+}
+
+ssize_t
+channel_read(struct channel *ch, char *to, size_t n)
+{
+    return channel_readv(ch, &(struct iovec){to, n}, 1);
 }
 
 ssize_t

@@ -30,6 +30,9 @@ struct channel {
  */
 ssize_t channel_read(struct channel *ch, char *to, size_t n);
 
+/* The same into n pieces of memory, one at least; over TLS the first alone is filled: a record fits into it. */
+ssize_t channel_readv(struct channel *ch, const struct iovec *iov, int n);
+
 /*
  * One write, as writev(2): bytes taken, short where the channel is full or that was enough for one round (io.writable
  * tells: call again where it is set); -1 with errno, EAGAIN where it is full. What was taken is copied: the caller's

@@ -10,6 +10,7 @@
 #include "worker/base/flow.c"
 
 #define MODEL_MOST (1 << 20)
+#define CHANGE_MOST 70000       /* bytes that one change puts */
 
 struct model {
     char *v;
@@ -97,6 +98,30 @@ fill_space(struct flow *f, struct model *m)
 }
 
 static void
+fill_spaces(struct flow *f, struct model *m)
+{
+    struct iovec iov[FLOW_SPACES];
+    size_t most = 1 + rnd() % (5 * BUFFER_SIZE), all = 0, used;
+    int count = flow_spaces(f, most, iov);
+
+    ck_assert_int_ge(count, 1);
+    ck_assert_int_le(count, FLOW_SPACES);
+    for (int i = 0; i < count; i++)
+        all += iov[i].iov_len;
+    ck_assert_uint_le(all, most);
+    ck_assert(all == most || count == FLOW_SPACES);
+    used = rnd() % 4 == 0 ? 0 : rnd() % 4 == 0 ? all : rnd() % (all + 1);
+    for (size_t i = 0, left = used; left > 0; i++) {
+        size_t part = left < iov[i].iov_len ? left : iov[i].iov_len;
+
+        make_bytes(m, iov[i].iov_base, part);
+        left -= part;
+    }
+    flow_added(f, used);
+    ck_assert(f->tail == NULL || f->tail->next == NULL);
+}
+
+static void
 change(struct flow *f, struct model *m)
 {
     static char fixed[16][100];
@@ -104,7 +129,7 @@ change(struct flow *f, struct model *m)
     char *to;
     size_t n;
 
-    switch (rnd() % 6) {
+    switch (rnd() % 7) {
     case 0:
         put_slices(f, m, false);
         break;
@@ -129,6 +154,9 @@ change(struct flow *f, struct model *m)
         flow_eat(f, 100);
         m->from += 100;
         break;
+    case 5:
+        fill_spaces(f, m);
+        break;
     default:
         n = rnd() % 3 == 0 ? f->bytes : rnd() % (f->bytes + 1);
         flow_eat(f, n);
@@ -145,7 +173,7 @@ START_TEST(a_flow_is_a_queue_of_bytes)
 
         start_model(&m);
         flow_init(&f, 1 << 16);
-        while (m.to < MODEL_MOST - 50000) {
+        while (m.to < MODEL_MOST - CHANGE_MOST) {
             change(&f, &m);
             compare(&f, &m);
         }
@@ -170,7 +198,7 @@ START_TEST(moving_copies_nothing_and_loses_nothing)
         start_model(&to);
         flow_init(&a, 1 << 16);
         flow_init(&b, 1 << 16);
-        while (from.to < MODEL_MOST - 50000) {
+        while (from.to < MODEL_MOST - CHANGE_MOST) {
             size_t n;
 
             change(&a, &from);
@@ -307,12 +335,21 @@ END_TEST
 
 START_TEST(an_idle_flow_pins_nothing)
 {
+    struct iovec iov[FLOW_SPACES];
     struct flow f;
     size_t n;
 
     flow_init(&f, 1000);
     flow_space(&f, 1000, &n);
     flow_added(&f, 0);
+    ck_assert_ptr_null(f.tail);
+    ck_assert_int_eq(flow_spaces(&f, 4 * BUFFER_SIZE, iov), 4);
+    flow_added(&f, 0);
+    ck_assert_ptr_null(f.tail);
+    ck_assert_int_eq(flow_spaces(&f, 4 * BUFFER_SIZE, iov), 4);
+    flow_added(&f, 1);
+    ck_assert_uint_eq(pinned(&f), BUFFER_SIZE);
+    flow_eat(&f, 1);
     ck_assert_ptr_null(f.tail);
     flow_copy(&f, STR("abc"));
     flow_eat(&f, 3);

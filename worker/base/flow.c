@@ -4,7 +4,7 @@
  * A piece is a slice of a counted buffer that it holds, or of bytes that nobody has to hold. What has to
  * be copied goes into the flow's own buffer, `tail`, which nobody else writes to; the flow holds it
  * apart from its pieces, so that short slices between long ones share one, and lets go of it whenever
- * it is empty: an idle flow pins nothing.
+ * it is empty: an idle flow pins nothing. Between flow_spaces and flow_added the tail is followed by more buffers.
  *
  * Invariants: the pieces' lengths and the pipe's bytes add up to f->bytes; no piece is empty; there is a
  * pipe only while it holds something, and no piece is added then.
@@ -183,18 +183,61 @@ flow_space(struct flow *f, size_t most, size_t *n)
     return f->tail->data + f->tail->fill;
 }
 
+int
+flow_spaces(struct flow *f, size_t most, struct iovec iov[FLOW_SPACES])
+{
+    int count = 1;
+
+    iov->iov_base = flow_space(f, most, &iov->iov_len);
+    most -= iov->iov_len;
+    for (struct buffer *b = f->tail; most > 0 && count < FLOW_SPACES; b = b->next) {
+        size_t n = most < BUFFER_SIZE ? most : BUFFER_SIZE;
+
+        b->next = buffer_get();
+        iov[count++] = (struct iovec){b->next->data, n};
+        most -= n;
+    }
+    return count;
+}
+
+/* What was written to the tail; how much it was. */
+static size_t
+add_to_tail(struct flow *f, size_t n)
+{
+    struct buffer *b = f->tail;
+    size_t room = b->size - b->fill;
+
+    if (n > room)
+        n = room;
+    b->fill += n;
+    if (n > 0)
+        append(f, b, b->data + b->fill - n, n);
+    return n;
+}
+
 void
 flow_added(struct flow *f, size_t n)
 {
-    struct buffer *b = f->tail;
+    struct buffer *spare = f->tail->next;
 
-    if (n > 0) {
-        check(b != NULL && n <= b->size - b->fill);
-        b->fill += n;
-        append(f, b, b->data + b->fill - n, n);
-    } else if (f->first == NULL) {
+    f->tail->next = NULL;
+    n -= add_to_tail(f, n);
+    while (spare != NULL) {
+        struct buffer *b = spare;
+
+        spare = b->next;
+        b->next = NULL;
+        if (n == 0) {
+            buffer_drop(b);
+            continue;
+        }
         drop_tail(f);
+        f->tail = b;
+        n -= add_to_tail(f, n);
     }
+    check(n == 0);
+    if (f->first == NULL)
+        drop_tail(f);
 }
 
 void

@@ -19,6 +19,8 @@
 #include "worker/base/buffer.h"
 #include "worker/base/str.h"
 
+#define FLOW_SPACES 4           /* of whole buffers: a flow's 64 KiB */
+
 struct flow_piece;
 
 struct flow {
@@ -52,6 +54,12 @@ bool flow_resumes(struct flow *f);
  */
 char *flow_space(struct flow *f, size_t most, size_t *n);
 void flow_added(struct flow *f, size_t n);
+
+/*
+ * The same, for a read into several buffers: how many iovecs, at most FLOW_SPACES. flow_added comes next, with what
+ * was written in their order, and gives back those that nothing was written to.
+ */
+int flow_spaces(struct flow *f, size_t most, struct iovec iov[FLOW_SPACES]);
 
 /* Writer: appends a slice of b, which is held if the slice is long and copied if it is short. */
 void flow_put(struct flow *f, struct buffer *b, struct str s);

@@ -110,14 +110,21 @@ take_unread(struct h1_reader *rd, struct flow *body, uint64_t most)
         rd->left -= n;
 }
 
-/* One read straight into the flow. */
+/* One read straight into the flow: as much as it has room for, which of TLS is a record. */
 static ssize_t
 read_some(struct h1_reader *rd, struct flow *body, size_t most)
 {
-    size_t n;
-    char *to = flow_space(body, most, &n);
-    ssize_t got = h1_receive(rd, to, n);
+    struct iovec iov[FLOW_SPACES];
+    int n = 1;
+    ssize_t got;
 
+    if (rd->ch->tls != NULL)
+        iov->iov_base = flow_space(body, most, &iov->iov_len);
+    else
+        n = flow_spaces(body, most, iov);
+    got = channel_readv(rd->ch, iov, n);
+    if (got > 0)
+        rd->received += (uint64_t)got;
     flow_added(body, got > 0 ? (size_t)got : 0);
     return got;
 }
