@@ -3,7 +3,6 @@ stopped by lib.weir's clean_up()."""
 
 import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 
@@ -16,6 +15,14 @@ def cores():
         raise SystemExit("Two cores are needed: the load generator must not take from what is measured.")
     return able[:2]
 
+
+# Files are in memory, where there is such a place, so that no disk is measured: weir's too, whose statistics would
+# be on its way to one once a second.
+SHM = "/dev/shm"
+if os.access(SHM, os.W_OK):
+    tempfile.tempdir = SHM
+
+folder = lib.temp_dir
 
 # the first is for the peer that is measured, the other for origin and load generator
 PEER, LOAD = cores()
@@ -30,15 +37,6 @@ def on(core):
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def folder():
-    """In memory, where there is such a place, so that no disk is measured."""
-    shm = "/dev/shm"
-    path = tempfile.mkdtemp(prefix="weir-bench-", dir=shm if os.access(shm, os.W_OK) else None)
-    os.chmod(path, 0o755)
-    lib.cleanups.append(lambda: shutil.rmtree(path, ignore_errors=True))
-    return path
 
 
 def write(path, text):
