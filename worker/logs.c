@@ -42,7 +42,7 @@ struct target {
     bool syslog;
     bool regular;               /* a file: any length at once, and no other worker's bytes in between */
     bool complained;            /* of it, in the error log */
-    uint64_t lost;              /* lines, since then */
+    uint64_t lost;              /* lines that it was not told of */
     bool refused;               /* since the last flush */
     bool torn;                  /* the buffer begins within a line */
     bool locked;                /* a file, by us */
@@ -154,7 +154,10 @@ taken(struct target *t, size_t n)
     memmove(t->buf, t->buf + n, t->fill);
 }
 
-/* Says once that a log takes no lines, and once that it takes them again. A pipe that is slow is no news. */
+/*
+ * Says once that a log takes no lines, and once that it takes them again; who lost some because another worker held
+ * the file, with a line that it could not finish, says that too. A pipe that is slow is no news.
+ */
 static void
 complain(struct target *t, bool written)
 {
@@ -162,10 +165,10 @@ complain(struct target *t, bool written)
 
     if (!written && !t->complained && errno != EAGAIN) {
         log_error("%.*s cannot be written, its lines will be lost: %s", STR_ARG(path), strerror(errno));
-        t->lost = 0;
-    } else if (written && t->complained) {
+    } else if (written && (t->complained || (t->regular && t->lost > 0))) {
         log_notice("%.*s is written again, %llu lines of this worker were lost", STR_ARG(path),
                    (unsigned long long)t->lost);
+        t->lost = 0;
     }
     t->complained = !written && (t->complained || errno != EAGAIN);
 }
