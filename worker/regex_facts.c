@@ -111,6 +111,17 @@ know_empty(struct regex_facts *f)
     f->first.n = f->last.n = 0;
     f->first.cost = f->last.cost = NO_GRAMS;
     f->any = all_bytes();
+    f->slashes = 0;
+    f->ends = false;
+}
+
+/* Of what may be anything. */
+static void
+know_nothing(struct regex_facts *f)
+{
+    know_empty(f);
+    f->exact = false;
+    f->slashes = FACTS_SLASHES;
 }
 
 static void
@@ -120,6 +131,7 @@ know_byte(struct regex_facts *f, struct byte_set s)
     f->lead[0] = s;
     f->lead_n = 1;
     f->any = s;
+    f->slashes = byte_set_has(&s, '/');
 }
 
 static void
@@ -159,7 +171,13 @@ append_lead(struct regex_facts *f, const struct regex_facts *next)
     f->lead_n += n;
 }
 
-/* One after the other. */
+static unsigned
+least_of(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* One after the other. Behind what is at the subject's end nothing follows but what is empty. */
 static void
 follow(struct regex_facts *f, const struct regex_facts *next)
 {
@@ -167,6 +185,8 @@ follow(struct regex_facts *f, const struct regex_facts *next)
     choose_first(&f->first, &next->first);
     choose_last(&f->last, &next->last);
     choose_rarer(&f->any, &next->any);
+    f->slashes = least_of(f->slashes + next->slashes, FACTS_SLASHES);
+    f->ends = f->ends || next->ends;
 }
 
 static void
@@ -194,6 +214,9 @@ either(struct regex_facts *f, const struct regex_facts *other)
     unite_grams(&f->first, &other->first);
     unite_grams(&f->last, &other->last);
     unite(&f->any, &other->any);
+    if (f->slashes < other->slashes)
+        f->slashes = other->slashes;
+    f->ends = f->ends && other->ends;
 }
 
 /* From least to most times; most 0: without an end. */
@@ -201,12 +224,15 @@ static void
 repeat(struct regex_facts *f, unsigned least, unsigned most)
 {
     struct regex_facts once = *f;
+    unsigned times = most == 0 ? FACTS_SLASHES : least_of(most, FACTS_SLASHES);
 
     if (least == 0) {
         know_empty(f);
         f->exact = most == 0 ? false : once.exact && once.lead_n == 0;
-        return;
     }
+    f->slashes = least_of(once.slashes * times, FACTS_SLASHES);
+    if (least == 0)
+        return;
     for (unsigned i = 1; i < least && i < FACTS_LEAD + 1; i++)
         append_lead(f, &once);
     f->exact = f->exact && (least == most || once.lead_n == 0);
@@ -454,8 +480,9 @@ read_item(struct reader *p, const struct run *before, struct regex_facts *f, boo
     }
     if (skip(p, "("))
         return read_group(p, before, f);
-    if (skip(p, "^") || skip(p, "$") || skip(p, "\\b") || skip(p, "\\B") || skip(p, "\\A") || skip(p, "\\z") ||
-        skip(p, "\\Z"))
+    if (skip(p, "$") || skip(p, "\\z"))
+        return f->ends = true;
+    if (skip(p, "^") || skip(p, "\\b") || skip(p, "\\B") || skip(p, "\\A") || skip(p, "\\Z"))
         return true;
     *byte = true;
     if (skip(p, ".")) {
@@ -525,8 +552,6 @@ regex_facts_read(struct str pattern, struct regex_facts *f)
     struct reader p = {.at = pattern.p, .end = pattern.p + pattern.n};
     const struct run nothing = {.n = 0};
 
-    if (pattern.n == 0 || !read_alternatives(&p, &nothing, f) || p.at != p.end) {
-        know_empty(f);
-        f->exact = false;
-    }
+    if (pattern.n == 0 || !read_alternatives(&p, &nothing, f) || p.at != p.end)
+        know_nothing(f);
 }

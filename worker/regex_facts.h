@@ -15,6 +15,7 @@
 #define FACTS_GRAM 3            /* the most bytes of a gram; the least are 2 */
 #define FACTS_GRAMS 16
 #define FACTS_FOLD 0x20U        /* a bit that grams are compared without: the case of letters */
+#define FACTS_SLASHES 8         /* so many or more: it doesn't matter how many */
 
 struct byte_set {
     uint64_t bits[4];
@@ -35,6 +36,7 @@ struct grams {
 /*
  * lead: the match's first bytes, one after the other; it has at least as many. first, last: of either, where it has
  * any, at least one gram is within each match. any: at least one of these bytes is (all 256: nothing is known).
+ * slashes: it has at most as many (FACTS_SLASHES: nothing is known).
  */
 struct regex_facts {
     struct byte_set lead[FACTS_LEAD];
@@ -42,6 +44,8 @@ struct regex_facts {
     bool exact;                 /* and no more */
     struct grams first, last;
     struct byte_set any;
+    unsigned slashes;
+    bool ends;                  /* where the subject ends, and nowhere else */
 };
 
 static inline bool
@@ -50,7 +54,10 @@ byte_set_has(const struct byte_set *s, unsigned char byte)
     return s->bits[byte >> 6] >> (byte & 63) & 1;
 }
 
-/* Of a pattern that PCRE2 compiles with dots that take line feeds. What is not understood has no facts. */
+/*
+ * Of a pattern that PCRE2 compiles with dots that take line feeds, and with dollars that are nowhere but at the
+ * subject's end. What is not understood has no facts.
+ */
 void regex_facts_read(struct str pattern, struct regex_facts *f);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Facts of regexes, for up to 64 together. What a match begins with, and a byte that it has, are masks: in each table
- * a byte has a word with a bit for each regex that does not mind it. Grams are hashed, a regex's on a cache line
- * of its own, and looked for among the hashes of all grams of the subject, which are gathered once. Whatever is not
- * known of a regex never rules it out, and where regexes are few there is nothing.
+ * a byte has a word with a bit for each regex that does not mind it, as has each number of slashes. Grams are hashed,
+ * a regex's on a cache line of its own, and looked for among the hashes of all grams of the subject, which are
+ * gathered once. Whatever is not known of a regex never rules it out, and where regexes are few there is nothing.
  *
  * A set of leading bytes is told by the two halves of a byte apart, which takes in a few bytes too many and a sixteenth
  * of the memory.
@@ -27,9 +27,11 @@ struct need {
 };
 
 struct block {
+    uint64_t regexes;                       /* the other numbers have none */
     uint64_t low[FACTS_LEAD][16];
     uint64_t high[FACTS_LEAD][16];
     uint64_t long_enough[FACTS_LEAD];       /* for subjects of that many bytes */
+    uint64_t slashes[FACTS_SLASHES + 1];    /* for subjects of that many, the last for more as well */
     uint64_t no_any;                        /* who needs no certain byte */
     uint64_t any[256];
     uint64_t needy;                         /* who has needs */
@@ -46,12 +48,11 @@ struct regex_set {
     struct block *blocks[];     /* NULL: few or no regexes */
 };
 
-static uint16_t
-hash_of(unsigned char a, unsigned char b, unsigned char c)
+/* Three bytes, the first one lowest; one of two has NO_BYTE behind it. */
+static uint32_t
+hash_of(uint32_t gram)
 {
-    uint32_t gram = ((uint32_t)a | (uint32_t)b << 8 | (uint32_t)c << 16) | FACTS_FOLD * UINT32_C(0x010101);
-
-    return (uint16_t)(gram * UINT32_C(0x9E3779B1) >> (32 - HASH_BITS));
+    return (gram | FACTS_FOLD * UINT32_C(0x010101)) * UINT32_C(0x9E3779B1) >> (32 - HASH_BITS);
 }
 
 /* Making */
@@ -87,9 +88,17 @@ list(const struct byte_set *s, unsigned char to[256])
     return n;
 }
 
-static bool
-put_hash(struct need *need, uint16_t hash, unsigned from, unsigned *to)
+static uint32_t
+gram_of(unsigned char a, unsigned char b, unsigned char c)
 {
+    return (uint32_t)a | (uint32_t)b << 8 | (uint32_t)c << 16;
+}
+
+static bool
+put_hash(struct need *need, uint32_t gram, unsigned from, unsigned *to)
+{
+    uint16_t hash = (uint16_t)hash_of(gram);
+
     for (unsigned i = from; i < *to; i++)
         if (need->hash[i] == hash)
             return true;
@@ -111,7 +120,7 @@ put_gram(struct need *need, const struct gram *g, unsigned from, unsigned *to)
     for (unsigned x = 0; x < n[0]; x++)
         for (unsigned y = 0; y < n[1]; y++)
             for (unsigned z = 0; z < n[2]; z++)
-                if (!put_hash(need, hash_of(bytes[0][x], bytes[1][y], bytes[2][z]), from, to))
+                if (!put_hash(need, gram_of(bytes[0][x], bytes[1][y], bytes[2][z]), from, to))
                     return false;
     return true;
 }
@@ -151,18 +160,31 @@ put_any(struct block *b, const struct regex_facts *f, uint64_t bit)
             b->any[byte] |= bit;
 }
 
-/* Where a match may begin anywhere its first bytes say nothing of the subject's. */
+/* Who has more is none of its. */
+static void
+put_slashes(struct block *b, unsigned most, uint64_t bit)
+{
+    for (unsigned i = 0; i <= most; i++)
+        b->slashes[i] |= bit;
+}
+
+/*
+ * Where a match may begin anywhere its first bytes say nothing of the subject's; where it may end anywhere, too, how
+ * many slashes are in it says nothing of how many the subject has.
+ */
 static void
 put_in(struct block *b, const struct regex *re, uint64_t bit)
 {
     struct regex_facts f = {0};
+    bool anchored = re != NULL && regex_anchored(re);
     size_t lead;
 
+    b->regexes |= re != NULL ? bit : 0;
     if (re != NULL)
         regex_facts_read(regex_source(re), &f);
     else
         memset(&f.any, 0xFF, sizeof(f.any));
-    lead = re != NULL && regex_anchored(re) ? f.lead_n : 0;
+    lead = anchored ? f.lead_n : 0;
     for (size_t i = 0; i < FACTS_LEAD; i++) {
         if (i < lead)
             put_lead(b, &f, i, bit);
@@ -170,6 +192,7 @@ put_in(struct block *b, const struct regex *re, uint64_t bit)
             put_no_lead(b, i, bit);
         b->long_enough[i] |= lead <= i ? bit : 0;
     }
+    put_slashes(b, anchored && f.ends ? f.slashes : FACTS_SLASHES, bit);
     put_need(b, &f, bit);
     put_any(b, &f, bit);
 }
@@ -228,7 +251,7 @@ look_at_lead(const struct block *b, struct str s)
 }
 
 static void
-put_gathered(struct gathered *g, uint16_t hash)
+put_gathered(struct gathered *g, uint32_t hash)
 {
     g->bits[hash / 64] |= UINT64_C(1) << hash % 64;
 }
@@ -242,22 +265,28 @@ has_one(const struct gathered *g, const uint16_t *hash, size_t n)
     return n == 0;
 }
 
-/* Whether their bytes are there; all grams are gathered on the way. */
+/*
+ * Whether their bytes are there; all grams are gathered on the way. Before the subject there seem to be bytes of zero,
+ * which are in some grams that it has not: that rules nothing out.
+ */
 static uint64_t
 look_at_bytes(const struct block *b, struct str s, struct gathered *g)
 {
-    const unsigned char *p = (const unsigned char *)s.p;
     uint64_t may = b->no_any;
+    size_t slashes = 0;
+    uint32_t gram = 0;
 
     memset(g, 0, sizeof(*g));
     for (size_t i = 0; i < s.n; i++) {
-        may |= b->any[p[i]];
-        if (i + 1 < s.n)
-            put_gathered(g, hash_of(p[i], p[i + 1], NO_BYTE));
-        if (i + 2 < s.n)
-            put_gathered(g, hash_of(p[i], p[i + 1], p[i + 2]));
+        unsigned char byte = (unsigned char)s.p[i];
+
+        may |= b->any[byte];
+        slashes += byte == '/';
+        gram = gram >> 8 | (uint32_t)byte << 16;
+        put_gathered(g, hash_of(gram));
+        put_gathered(g, hash_of(gram >> 8));
     }
-    return may;
+    return may & b->slashes[slashes < FACTS_SLASHES ? slashes : FACTS_SLASHES];
 }
 
 static uint64_t
@@ -285,5 +314,6 @@ regex_scan_look(struct regex_scan *s, size_t block)
     if (b == NULL || s->subject.n > SUBJECT_MOST)
         return;
     s->may = look_at_lead(b, s->subject);
-    s->may = look_within(b, s->subject, s->may);
+    if ((s->may & b->regexes) != 0)
+        s->may = look_within(b, s->subject, s->may);
 }

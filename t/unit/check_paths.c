@@ -139,6 +139,50 @@ START_TEST(random_routes)
 }
 END_TEST
 
+/* What is left out of a block from its first number on is what is not given, and all else is. */
+static void
+held_against_a_look_without(const struct paths *t, const uint64_t *only, struct str path)
+{
+    size_t block = SIZE_MAX, got;
+    struct paths_walk w;
+
+    paths_start(&w, t, path, arena);
+    for (size_t i = 0; i < count; i++) {
+        if (!takes(&routes[i].match, path) || (block == i / 64 && (only[i / 64] >> i % 64 & 1) == 0))
+            continue;
+        got = paths_next(&w);
+        ck_assert_msg(got == i, "%.*s: %zu, not %zu", STR_ARG(path), got, i);
+        if (block != i / 64)
+            paths_leave(&w, i / 64, only[i / 64]);
+        block = i / 64;
+    }
+    ck_assert_uint_eq(paths_next(&w), PATHS_END);
+}
+
+START_TEST(random_routes_are_left_out)
+{
+    char buf[512];
+    const struct paths *t;
+    uint64_t only[5];
+
+    srand(20261122u + (unsigned)_i);
+    for (int n = 1 + rand() % 300, others = rand() % 4; n > 0; n--)
+        if (rand() % 4 < others)
+            add(NULL, random_path(buf, 2, false));
+        else
+            add(NULL, NULL);
+    t = paths_new(routes, count, arena);
+    for (int n = 0; n < 200; n++) {
+        for (int i = 0; i < 5; i++) {
+            only[i] = rand() % 3 == 0 ? UINT64_MAX : 0;
+            for (int bits = rand() % 8; bits > 0; bits--)
+                only[i] ^= UINT64_C(1) << rand() % 64;
+        }
+        held_against_a_look_without(t, only, str_of(random_path(buf, 4, true)));
+    }
+}
+END_TEST
+
 /* More lists on one path than a walk holds by itself. */
 START_TEST(a_deep_path)
 {
@@ -229,6 +273,7 @@ main(void)
     tcase_add_test(tc, in_the_order_written);
     tcase_add_test(tc, no_routes);
     tcase_add_loop_test(tc, random_routes, 0, 40);
+    tcase_add_loop_test(tc, random_routes_are_left_out, 0, 40);
     tcase_add_test(tc, a_deep_path);
     tcase_add_test(tc, a_thousand_cost_no_more_than_ten);
     tcase_add_test(tc, memory_is_linear);

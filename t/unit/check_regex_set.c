@@ -100,6 +100,23 @@ START_TEST(what_lacks_something_is_ruled_out)
         {"[^]x]yz", "/ayz", true},
         {"[^]x]yz", "/ayw", false},
         {"[a\\-z]yz", "/-yz", true},
+        /* how many slashes a path may have */
+        {"^/[^/]+\\.html$", "/a.html", true},
+        {"^/[^/]+\\.html$", "/a/b.html", false},
+        {"^/[^/]+\\.html", "/a.html/b", true},
+        {"/[^/]+\\.html$", "/a/b.html", true},
+        {"^/a(/[a-z]+){2,3}/?$", "/a/b/c/d/", true},
+        {"^/a(/[a-z]+){2,3}/?$", "/a/b/c/d/e/", false},
+        {"^/a(/[a-z]+)*$", "/a/b/c/d/e", true},
+        {"^/a(?:/[a-z])?$", "/a/b", true},
+        {"^/a(?:/[a-z])?$", "/a/b/c", false},
+        {"^/a(?:$|/b)", "/a/b/c", true},
+        {"^/a(?:$|/b\\z)", "/a/b/c", false},
+        {"^/a(?=.*$)", "/a/b/c", true},
+        {"^/a(?:$)?", "/a/b/c", true},
+        {"^/a.b$", "/a/b", true},
+        {"^/a.b$", "/a//b", false},
+        {"^(/.){3}[^a][^a][^a][^a]$", "////////////", true},
         /* not understood, so nothing is ruled out */
         {"(?x) a b c", "/", true},
         {"(a)(?1)bcd\\1", "/", true},
@@ -217,6 +234,8 @@ put_alternatives(struct text *t, int depth)
             PUT_ONE(t, "^", "^/", "\\A", "^(?i)");
         for (unsigned n = upto(5); n > 0; n--)
             put_item(t, depth);
+        if (depth == 0 && upto(2) == 0)
+            PUT_ONE(t, "$", "\\z", "\\Z");
     } while (upto(4) == 0 && (put(t, "|"), true));
 }
 
