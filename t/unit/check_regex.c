@@ -338,6 +338,7 @@ main(void)
     Suite *suite = suite_create("regex");
     TCase *tc = tcase_create("all");
 
+    tcase_set_timeout(tc, 120);     /* what is bounded is the time of the CPU, which others may have */
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, groups_are_captured);
     tcase_add_test(tc, bytes_are_bytes);
