@@ -123,11 +123,11 @@ def rows(load, results):
         figure = getattr(m, load.judged)
         spread = max(getattr(r, load.judged) for r in results[name]) - min(getattr(r, load.judged)
                                                                            for r in results[name])
-        yield (f"{load.name:<14}{name:<13}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.3f}{m.memory / 1024:>10.1f}"
+        yield (f"{load.name:<14}{name:<15}{m.cpu:>10.2f}{m.rate:>11.0f}{m.p99:>9.3f}{m.memory / 1024:>10.1f}"
                f"{spread / figure:>8.0%}{ratio(load, results, name):>9.2f}")
 
 
-HEAD = (f"{'load':<14}{'peer':<13}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
+HEAD = (f"{'load':<14}{'peer':<15}{'us/request':>10}{'requests/s':>11}{'p99 ms':>9}{'PSS MiB':>10}{'spread':>8}"
         f"{'of its':>9}")
 
 

@@ -31,6 +31,8 @@ def weir(origin, load, more="", route="", sites=""):
     code = when("code", load, f"""compress: {{encodings: [zstd, br, gzip], types: [text/html, application/json],
     min_size: 1k, levels: {{gzip: {origins.LEVEL}}},
     stored_levels: {{zstd: 9, br: {origins.KEPT_LEVEL}, gzip: {origins.KEPT_LEVEL}}}}}, """)
+    if len(origins.CONTENT[load.file]) >= 1 << 20:
+        route += "buffer: 512k, "       # as far may a response run ahead, and so much goes by one splice
     port = lib.free_port()
     secure = f"tls: {tls.snippet(origins.certificate())}" if "tls" in load.does else ""
     log = "" if "access_log:" in more else "access_log: off"
@@ -86,8 +88,14 @@ def nginx_files(load):
     return "sendfile on; tcp_nopush on;"
 
 
-def nginx(origin, load, more=""):
-    """more: of its only server."""
+NGINX_BODIES = """
+            proxy_buffers 8 32k;
+            proxy_busy_buffers_size 128k;
+            proxy_max_temp_file_size 0;"""
+
+
+def nginx(origin, load, more="", bodies=NGINX_BODIES):
+    """more: of its only server; bodies: how they pass."""
     port, c = lib.free_port(), origins.certificate()
     secure = when("tls", load, f"""
         ssl_certificate {c.cert};
@@ -113,16 +121,21 @@ def nginx(origin, load, more=""):
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffers 8 32k;
-            proxy_busy_buffers_size 128k;
-            proxy_max_temp_file_size 0;
+            proxy_set_header Connection "";{bodies}
             {when("cache", load, "proxy_cache z;")}{code}
         }}
     }}""", port, connections=load.connections + SPARE, files=nginx_files(load))
 
 
-def haproxy(origin, load):
+def nginx_as_it_comes(origin, load):
+    """Bodies pass by the buffers that nobody set, which are small, and by a file."""
+    return nginx(origin, load, bodies="")
+
+
+HAPROXY_SPLICES = "option splice-response"
+
+
+def haproxy(origin, load, bodies=HAPROXY_SPLICES):
     where, port, c = programs.folder(), lib.free_port(), origins.certificate()
     both = f"{where}/certificate.pem"
     with open(c.cert, encoding="ascii") as cert, open(c.key, encoding="ascii") as key:
@@ -147,7 +160,7 @@ defaults
     timeout server 60s
     timeout connect 3s
     http-reuse always
-    option splice-response
+    {bodies}
 {kept}frontend clients
     bind 127.0.0.1:{port}{secure}
     default_backend app
@@ -155,6 +168,11 @@ backend app
     server origin {origin.address}
 {cache}{code}""")
     return programs.Program(["haproxy", "-db", "-f", conf], port, where)
+
+
+def haproxy_as_it_comes(origin, load):
+    """Bodies are copied."""
+    return haproxy(origin, load, bodies="")
 
 
 def h2o(origin, load):
@@ -239,6 +257,8 @@ PEERS = {p.name: p for p in [
     Peer("weir-limit", weir_limit),
     Peer("nginx-log", nginx_log),
     Peer("haproxy", haproxy, no_level=True),
+    Peer("nginx-as-is", nginx_as_it_comes),
+    Peer("haproxy-as-is", haproxy_as_it_comes, no_level=True),
     Peer("h2o", h2o),
     Peer("varnish", varnish, keeps_coded=True),
     Peer("bare", bare, limit=True, proxies=False, keeps_coded=True),

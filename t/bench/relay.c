@@ -29,6 +29,7 @@ enum {
     EVENTS = 512,
     BACKLOG = 4096,
     PIECE = 64 << 10,       /* of bytes that are on their way in one direction */
+    PIPE = 1 << 20,         /* what a pipe is made to hold, and is asked for at once */
 };
 
 /* One end: what it has sent waits in `held` (or in the pipe) until the other takes it. */
@@ -68,6 +69,8 @@ begin(int fd, int other)
     *e = (struct end){.fd = fd, .other = other, .bytes = e->bytes, .pipe = {-1, -1}};
     if (splices && pipe2(e->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
         err(1, "pipe2");
+    if (splices)
+        fcntl(e->pipe[1], F_SETPIPE_SZ, PIPE);
     if (!splices && !e->bytes && !(e->bytes = malloc(PIECE)))
         err(1, "memory");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -107,7 +110,7 @@ static ssize_t
 hear(struct end *e)
 {
     if (splices)
-        return splice(e->fd, NULL, e->pipe[1], NULL, PIECE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        return splice(e->fd, NULL, e->pipe[1], NULL, PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     e->at = 0;
     return recv(e->fd, e->bytes, PIECE, 0);
 }
