@@ -31,7 +31,7 @@
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#define KEPT_MOST 1024
+#define KEPT_MOST 256
 #define GAP 0
 #endif
 
