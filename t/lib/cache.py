@@ -323,6 +323,8 @@ class Client:
             assert asked == step.asked, f"the origin was asked {asked} times, not {step.asked}: {r}"
         if step.while_asked:
             wait(lambda: len(k.requests) >= before + step.while_asked, "a request in the background")
+            if k.says == GONE:
+                self.settled()
         for name, wanted in step.sees.items():
             holds(k.requests[-1].all(name), wanted, f"the origin's {name}")
         if r is not None:
@@ -330,6 +332,13 @@ class Client:
             self.expected(k, step, r, asked)
         if step.also:
             step.also(r, k)
+
+    def settled(self):
+        """What the origin does not answer may be asked once more: until that is over it may not say anything else."""
+        since = time.time()         # what is written a tenth of a second later was gathered since
+        wait(lambda: os.stat(self.weir.stats_file).st_mtime > since + 0.1 and not any(
+            n for name, n in self.weir.stats().items() if name.startswith("weir_server_requests_in_flight{")),
+             "the origin to have nothing to answer")
 
     @staticmethod
     def conforms(k, step, r, asked):
