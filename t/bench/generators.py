@@ -143,3 +143,10 @@ def idle(server, load, _):
         count = len(times)
         return Told(count, count / sum(times), sorted(times)[count * 99 // 100] * 1000, size / count,
                     stack.pop_all().close)
+
+
+def h2_requests(server, load, count):
+    """So many over HTTP/2, on one connection."""
+    out = run(["h2load", "-t1", "-c1", f"-m{load.streams}", f"-n{count}", f"-H:authority: {origins.NAME}",
+               f"{load.scheme}://127.0.0.1:{server.port}/{load.file}"], 240)
+    assert f"status codes: {count} 2xx" in out, out

@@ -1,6 +1,7 @@
 """How many instructions weir executes for one request, by valgrind's callgrind, beside those on record.
 
-Twice, with different numbers of requests, one after the other on one connection: the difference, divided, is free
+Twice, with different numbers of requests, on one connection (over HTTP/2 as many at once as the load says, else one
+after the other): the difference, divided, is free
 of what start and end cost. It is the worker's user space alone (what the master does is a matter of time, not of
 requests), and the same on a busy machine as on an idle one. Compiler and libraries matter, and valgrind's
 processor lacks some instructions (SHA): the figure is for comparison with itself.
@@ -12,6 +13,7 @@ import re
 
 from lib import weir as lib
 
+import generators
 import origins
 import peers
 import programs
@@ -30,6 +32,13 @@ exec valgrind -q --tool=callgrind --callgrind-out-file={where}/out.%p '{lib.BIN}
     return path
 
 
+def ask(server, load, count):
+    client = verify.Client(server, load)
+    for _ in range(count):
+        assert client.get().status == 200
+    client.close()
+
+
 def total(name, load, origin, count):
     """Of that weir's worker, from start to end, with that many requests beside those that verify."""
     where = programs.folder()
@@ -39,10 +48,10 @@ def total(name, load, origin, count):
     finally:
         lib.BIN = own
     load.verify(peers.PEERS[name], server, origin, load)
-    client = verify.Client(server, load)
-    for _ in range(count):
-        assert client.get().status == 200
-    client.close()
+    if "h2" in load.does:
+        generators.h2_requests(server, load, count)
+    else:
+        ask(server, load, count)
     server.stop()
     left = set(glob.glob(f"{where}/out.*")) - {f"{where}/out.{server.process.pid}"}
     assert len(left) == 1, f"callgrind left {left} of one worker"

@@ -80,11 +80,11 @@ LOADS = [
     Load("tls-new", "tls", "1k", SECURE, does=("tls", "close"), at_most={ALL: 0.95}, instructions=200),
 
     Load("h2-1k", "h2", "1k", SECURE, does=("tls", "h2"), connections=8, streams=32, generate=generators.h2load,
-         at_most={"h2o": 0.90}),
+         at_most={"h2o": 0.90}, instructions=1600),
     Load("h2-hit-1k", "h2", "1k", ("weir", "nginx", "haproxy"), does=("tls", "h2", "cache"), connections=8, streams=32,
-         verify=verify.kept, generate=generators.h2load, at_most={"haproxy": 1.0}),
+         verify=verify.kept, generate=generators.h2load, at_most={"haproxy": 1.0}, instructions=4000),
     Load("h2-hit-64k", "h2", "64k", ("weir", "nginx", "haproxy"), does=("tls", "h2", "cache"), connections=8,
-         streams=32, verify=verify.kept, generate=generators.h2load, at_most={ALL: 0.85}),
+         streams=32, verify=verify.kept, generate=generators.h2load, at_most={ALL: 0.85}, instructions=400),
 
     # how long the slow ones take where there is room for all
     Load("pace-1k", "pace", "1k", SECURE, generate=generators.pace, paced=generators.share, slices=4, judged="p99",
