@@ -1,10 +1,10 @@
 """How many instructions weir executes for one request, by valgrind's callgrind, beside those on record.
 
 Twice, with different numbers of requests, on one connection (over HTTP/2 as many at once as the load says, else one
-after the other): the difference, divided, is free
-of what start and end cost. It is the worker's user space alone (what the master does is a matter of time, not of
-requests), and the same on a busy machine as on an idle one. Compiler and libraries matter, and valgrind's
-processor lacks some instructions (SHA): the figure is for comparison with itself.
+after the other): the difference, divided, is free of what start and end cost. It is the worker's user space alone
+(what the master does is a matter of time, not of requests), and the same on a busy machine as on an idle one.
+Compiler and libraries matter, and valgrind's processor lacks some instructions (SHA): the figure is for comparison
+with itself.
 """
 
 import glob
