@@ -6,17 +6,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "worker/base/iov.h"
 #include "worker/tls/session.h"
-
-static size_t
-length_of(const struct iovec *iov, int count)
-{
-    size_t n = 0;
-
-    for (int i = 0; i < count; i++)
-        n += iov[i].iov_len;
-    return n;
-}
 
 static ssize_t
 read_socket(struct channel *ch, const struct iovec *iov, int count)
@@ -35,7 +26,7 @@ read_socket(struct channel *ch, const struct iovec *iov, int count)
         return -1;
     }
     /* a short read emptied the socket: only a FIN could be behind it, and that was told */
-    if ((size_t)got < length_of(iov, count) && !ch->io.hangup)
+    if ((size_t)got < iov_length(iov, count) && !ch->io.hangup)
         ch->io.readable = false;
     return got;
 }

@@ -470,8 +470,11 @@ END_TEST
 static void
 to_gzip(struct request *r)
 {
+    /* what comes from the store is edited as one where it answers GET or HEAD, and taken apart for others */
+    bool stays = r->response.block.n > 0 && (r->method == METHOD_GET || r->method == METHOD_HEAD);
+
     compress_fields_recoded(r, CODING_GZIP, LENGTH_UNKNOWN);
-    ck_assert(r->response.length == LENGTH_UNKNOWN);
+    ck_assert(r->response.length == LENGTH_UNKNOWN && (stays || r->response.block.n == 0));
 }
 
 static void

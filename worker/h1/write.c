@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "worker/base/clock.h"
+#include "worker/base/iov.h"
 #include "worker/base/log.h"
 #include "worker/hop.h"
 
@@ -380,13 +381,10 @@ h1_write_flush(struct h1_writer *w, struct channel *ch, uint64_t *sent, bool mor
 {
     while (w->wire.bytes > 0) {
         struct iovec iov[IOVECS];
-        size_t all = 0;
         int count = flow_iov(&w->wire, iov, IOVECS, SIZE_MAX);
-        ssize_t n;
+        size_t all = iov_length(iov, count);
+        ssize_t n = channel_write(ch, iov, count, more);
 
-        for (int i = 0; i < count; i++)
-            all += iov[i].iov_len;
-        n = channel_write(ch, iov, count, more);
         if (n < 0)
             return errno == EAGAIN ? 0 : -1;
         *sent += (uint64_t)n;

@@ -22,6 +22,7 @@
 #include "worker/base/arena.h"
 #include "worker/base/clock.h"
 #include "worker/base/flow.h"
+#include "worker/base/iov.h"
 #include "worker/base/log.h"
 #include "worker/channel.h"
 
@@ -453,21 +454,11 @@ put_record(struct tls *t, const struct iovec *iov, int count, size_t at, size_t 
     return n;
 }
 
-static size_t
-length_of(const struct iovec *iov, int count)
-{
-    size_t n = 0;
-
-    for (int i = 0; i < count; i++)
-        n += iov[i].iov_len;
-    return n;
-}
-
 /* Records until that is enough for one round, or all is taken. How much of it was; -1: the session is no more. */
 static ssize_t
 put_records(struct tls *t, const struct iovec *iov, int count)
 {
-    size_t most = t->full ? CIPHERTEXT_SLOW : CIPHERTEXT_MOST, left = length_of(iov, count), all = 0, at = 0;
+    size_t most = t->full ? CIPHERTEXT_SLOW : CIPHERTEXT_MOST, left = iov_length(iov, count), all = 0, at = 0;
 
     step_over(&iov, &count, &at, 0);
     while (left > 0 && all < most && t->out.bytes < most && (all == 0 || t->ch->io.writable)) {
